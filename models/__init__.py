@@ -1,0 +1,1 @@
+"""One file per paper; `parts` holds what the papers share."""

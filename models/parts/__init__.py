@@ -1,0 +1,1 @@
+"""What the methods share: sites, patches, attention, spatial encoders, tokens, FiLM, channels."""

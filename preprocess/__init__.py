@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: masks, hints, edges, depth, saliency, segmentation, matches, placement."""
