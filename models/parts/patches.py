@@ -1,0 +1,150 @@
+"""What a method asks of the denoiser, as data.
+
+A method never sees ComfyUI. It describes its action as a `Patches` value: small functions at named sites. The
+functions receive a `Call`, which says what this one run of the U-Net is about, and return tensors; `host.py`
+decides how they reach the U-Net. A function that returns None asks for nothing this time.
+
+Rows: one forward of the U-Net stacks the rows of several conditionings, B = sum over conditionings of the latent
+batch b. `Call.rows` lists the conditional ones (the rows that see the method); the others are never touched.
+A per-image tensor has R rows, where R is 1 (the same for all images) or b (one per image of the latent batch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .sites import Site
+
+AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""(q (B,N,C), k (B,M,C), v (B,M,C), heads) -> (B,N,C): scaled dot-product attention, heads split inside."""
+
+
+class Memo:
+    """Values computed once per generation. Made when sampling starts, gone when it ends."""
+
+    def __init__(self) -> None:
+        self._values: dict = {}
+
+    def once(self, key, compute: Callable[[], object]):
+        """The value under `key`, computed on the first call."""
+        if key not in self._values:
+            self._values[key] = compute()
+        return self._values[key]
+
+
+@dataclass
+class Call:
+    """One forward of the U-Net, as a method's functions see it.
+
+    Attributes:
+        x: (B,Cin,h,w) the U-Net's input, scaled, extra channels included.
+        timesteps: (B,) float, 0..999.
+        context: (B,T,context_dim) text tokens.
+        rows: indices of the conditional rows among the B rows, ascending.
+        images: for each of `rows`, its place in the latent batch, 0..b-1.
+        sigma: noise level of this step, or None outside sampling.
+        extras: row-aligned tensors that our nodes put on the conditioning, by name.
+        attend: the host's attention kernel.
+        unet: the U-Net itself, for its frozen projections (read-only).
+    """
+
+    x: Tensor
+    timesteps: Tensor
+    context: Tensor | None
+    rows: list[int]
+    images: list[int]
+    sigma: float | None
+    extras: Mapping[str, Tensor]
+    attend: AttendFn
+    unet: nn.Module
+    memo: Memo | None = None
+    scratch: dict = field(default_factory=dict)
+
+    def once(self, key, compute: Callable[[], object]):
+        """`compute()`, once per generation: for whatever does not change over the steps.
+
+        Outside sampling (training, a single forward) nothing is kept beyond this forward.
+        """
+        memo = self.scratch.setdefault("memo", Memo()) if self.memo is None else self.memo
+        return memo.once((key, self.x.device, self.x.dtype), compute)
+
+    def select(self, tensor: Tensor) -> Tensor:
+        """The conditional rows of a (B,...) tensor; a view where they are contiguous."""
+        rows = self.rows
+        if len(rows) == tensor.shape[0]:
+            return tensor
+        if rows and rows == list(range(rows[0], rows[0] + len(rows))):
+            return tensor[rows[0] : rows[0] + len(rows)]
+        return tensor[torch.tensor(rows, device=tensor.device, dtype=torch.long)]
+
+    def merge(self, tensor: Tensor, selected: Tensor) -> Tensor:
+        """`tensor` (B,...) with its conditional rows replaced by `selected`; the given tensor stays as it was."""
+        if len(self.rows) == tensor.shape[0]:
+            return selected
+        return tensor.index_copy(0, torch.tensor(self.rows, device=tensor.device), selected.to(tensor.dtype))
+
+    def per_image(self, tensor: Tensor, name: str) -> Tensor:
+        """A (R,...) tensor aligned with `select`'s rows: (len(rows),...); R = 1 is expanded without a copy.
+
+        Raises:
+            ValueError: R is neither 1 nor the size of the latent batch.
+        """
+        if tensor.shape[0] == 1:
+            return tensor.expand(len(self.rows), *tensor.shape[1:])
+        if max(self.images, default=0) >= tensor.shape[0] or len(set(self.images)) < tensor.shape[0]:
+            raise ValueError(
+                f"{name} has {tensor.shape[0]} pictures but the latent batch has {len(set(self.images))}; "
+                "give one picture, or as many as the latent batch."
+            )
+        if self.images == list(range(tensor.shape[0])):
+            return tensor
+        return tensor[torch.tensor(self.images, device=tensor.device, dtype=torch.long)]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Extra keys and values with a softmax of their own: `out + scale * attend(q, keys, values)`.
+
+    Attributes:
+        keys, values: (R,M,C), already projected.
+        scale: what the added term is multiplied with (a number).
+    """
+
+    keys: Tensor
+    values: Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Patches:
+    """All that a method may ask. Every function is optional; an empty value changes nothing, bit for bit.
+
+    Attributes:
+        added_self: per site, a `Memory` added to self-attention before its output projection (AnyDressing, eq. 6).
+        added_cross: per site, a `Memory` added to cross-attention before its output projection (IP-Adapter).
+        joined_self: per site, tokens (R,M,C) in the space of the site's normalised input: the block's own projections
+            make keys and values of them, which share one softmax with the block's own (IGR, eq. 4).
+        prepare: called once per forward before the U-Net runs; for networks that see z_t.
+        entry: (call) -> (B,C,h,w) added to the output of input block 0 (extra input channels).
+        skip: per output block, (skip, call) -> skip on conditional rows (FiLM).
+        middle: (h, call) -> h on conditional rows, after the middle block.
+        decoder: per output block, (h, call) -> h on conditional rows, before the skip is joined.
+        noise: (eps, features, call) -> eps on conditional rows. `features` are the outputs of the twelve output
+            blocks, conditional rows only, or None when `wants_features` is False.
+        wants_features: collect `features` for `noise`.
+    """
+
+    added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
+    added_cross: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
+    joined_self: Mapping[Site, Callable[[Call], Tensor | None]] = field(default_factory=dict)
+    prepare: Callable[[Call], None] | None = None
+    entry: Callable[[Call], Tensor | None] | None = None
+    skip: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
+    middle: Callable[[Tensor, Call], Tensor] | None = None
+    decoder: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
+    noise: Callable[[Tensor, list[Tensor] | None, Call], Tensor] | None = None
+    wants_features: bool = False
