@@ -83,20 +83,23 @@ class FittingMethod(nn.Module):
         """The weights in file names."""
         return {self.to_file(k): v for k, v in self.state_dict().items()}
 
-    def take(self, tensors: Mapping[str, Tensor], name: str, assign: bool = False) -> None:
+    def take(self, tensors: Mapping[str, Tensor], name: str, expected: Mapping[str, Tensor] | None = None, assign: bool = False) -> None:
         """Load a complete set of weights (file names).
 
         Args:
             tensors: the file's tensors, those of `unets` left out.
             name: what to call the file in errors.
+            expected: the state of the same module on the meta device. The host's layers may have no weights before
+                they are loaded, so the module itself cannot always say what it expects.
             assign: put the tensors in place instead of copying (the host's dynamic memory wants this).
 
         Raises:
             WeightsError: keys or shapes do not fit.
         """
         state = {self.to_module(k): v for k, v in tensors.items()}
-        check_keys(name, state, self.state_dict())
-        check_shapes(name, state, self.state_dict())
+        expected = self.state_dict() if expected is None else expected
+        check_keys(name, state, expected)
+        check_shapes(name, state, expected)
         self.load_state_dict(state, assign=assign)
 
 

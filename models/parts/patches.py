@@ -24,10 +24,16 @@ AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 class Memo:
-    """Values computed once per generation. Made when sampling starts, gone when it ends."""
+    """Values computed once per generation. Made when sampling starts, gone when it ends.
 
-    def __init__(self) -> None:
+    Attributes:
+        weights_change: the U-Net's weights change between steps or rows (LoRA hooks), so nothing that went through them
+            may be kept.
+    """
+
+    def __init__(self, weights_change: bool = False) -> None:
         self._values: dict = {}
+        self.weights_change = weights_change
 
     def once(self, key, compute: Callable[[], object]):
         """The value under `key`, computed on the first call."""
@@ -128,19 +134,20 @@ class Patches:
         added_cross: per site, a `Memory` added to cross-attention before its output projection (IP-Adapter).
         joined_self: per site, tokens (R,M,C) in the space of the site's normalised input: the block's own projections
             make keys and values of them, which share one softmax with the block's own (IGR, eq. 4).
-        prepare: called once per forward before the U-Net runs; for networks that see z_t.
-        entry: (call) -> (B,C,h,w) added to the output of input block 0 (extra input channels).
+        prepare: called once per forward before the U-Net runs, for networks that see z_t; leave results in `call.scratch`.
+        entry: (call) -> (B,C,h,w) added to the output of input block 0, all rows (extra input channels).
         skip: per output block, (skip, call) -> skip on conditional rows (FiLM).
         middle: (h, call) -> h on conditional rows, after the middle block.
         decoder: per output block, (h, call) -> h on conditional rows, before the skip is joined.
         noise: (eps, features, call) -> eps on conditional rows. `features` are the outputs of the twelve output
             blocks, conditional rows only, or None when `wants_features` is False.
         wants_features: collect `features` for `noise`.
+        all_rows: act on unconditional rows too.
     """
 
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     added_cross: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
-    joined_self: Mapping[Site, Callable[[Call], Tensor | None]] = field(default_factory=dict)
+    joined_self: Mapping[Site, Callable[[Call], Tensor]] = field(default_factory=dict)
     prepare: Callable[[Call], None] | None = None
     entry: Callable[[Call], Tensor | None] | None = None
     skip: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
@@ -148,3 +155,4 @@ class Patches:
     decoder: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
     noise: Callable[[Tensor, list[Tensor] | None, Call], Tensor] | None = None
     wants_features: bool = False
+    all_rows: bool = False

@@ -1,0 +1,39 @@
+"""The only package that imports ComfyUI. Everything else of Fitting Room reaches the host through these names."""
+
+from comfy_api.latest import ComfyExtension, io, ui
+
+from .demo import demo_stack
+from .denoiser import install
+from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
+from .files import (
+    method_files,
+    method_path,
+    methods_directory,
+    output_path,
+    progress,
+    register_folders,
+    source_files,
+    source_path,
+    stop_if_interrupted,
+)
+from .models import (
+    LoadedMethod,
+    build_method,
+    build_unet,
+    check_fits,
+    file_tensors,
+    fingerprint,
+    layers,
+    manage,
+    new_method,
+    read_weights,
+    unet_shape,
+)
+from .reference import capture
+
+__all__ = [
+    "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "check_finite", "check_fits", "demo_stack", "encode_latent",
+    "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
+    "new_method", "output_path", "progress", "read_weights", "register_folders", "source_files", "source_path", "stop_if_interrupted", "ui",
+    "unet_shape", "with_extras", "with_values",
+]

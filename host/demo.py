@@ -1,0 +1,91 @@
+"""The bundled small stack: U-Net, text encoder and VAE of SD1.5's shape, built from the host's own classes.
+
+About 12 million parameters, so that every workflow runs in seconds on any machine before anything is downloaded. Its
+weights come from `models/demo/stack.safetensors` where that file is bundled, and from a seed otherwise; then its
+pictures are patterns of noise that show the wiring, not what a method can do.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import comfy.ldm.models.autoencoder
+import comfy.model_management
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import torch
+from torch import Tensor
+
+from ..models.parts.layers import Layers
+from ..models.parts.sites import UNetShape
+from . import blocks
+from .models import PlainOps, build_unet
+
+DEMO_SHAPE = UNetShape(in_channels=4, model_channels=32, context_dim=64, heads=8)
+WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "demo" / "stack.safetensors"
+
+_CLIP = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2, "projection_dim": 64}
+_VAE = {
+    "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": [1, 1, 1, 1],
+    "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
+}
+
+
+def random_state(shapes: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Weights from a seed: normal with variance 1 / fan-in for matrices, 1 for norms' weights, 0 for biases.
+
+    The number of a tensor depends on the seed and its name only, so a wider copy or another order changes nothing else.
+    """
+    out = {}
+    for name, like in sorted(shapes.items()):
+        if like.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+            out[name] = torch.arange(like.shape[-1]).expand(like.shape).clone() if like.ndim else torch.zeros(like.shape, dtype=like.dtype)
+        elif like.ndim > 1:
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + sum(ord(c) * (i + 1) for i, c in enumerate(name)))
+            out[name] = torch.randn(like.shape, generator=generator) / math.sqrt(max(like[0].numel(), 1))
+        else:
+            out[name] = torch.full(like.shape, 1.0 if name.endswith("weight") else 0.0)
+    return out
+
+
+def demo_unet(shape: UNetShape = DEMO_SHAPE, seed: int = 0):
+    """A narrow MODEL with weights from a seed; 4, 9, 11, 13 ... input channels."""
+    return build_unet(shape, random_state(blocks.unet(shape, Layers(PlainOps, torch.float32, "meta")).state_dict(), seed), "the demo model")
+
+
+def demo_clip(seed: int = 1, state: dict[str, Tensor] | None = None):
+    """A two-layer text encoder behind SD1.5's own tokenizer; tokens (1,77,64)."""
+    options = {"clip_l_model_config": _CLIP}
+    target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
+    clip = comfy.sd.CLIP(target, model_options=options)
+    if state is None:
+        meta = comfy.sd1_clip.SD1ClipModel(device="meta", dtype=torch.float32, model_options={**options, "custom_operations": PlainOps})
+        state = random_state(meta.state_dict(), seed)
+    clip.cond_stage_model.load_state_dict(state, strict=False, assign=clip.patcher.is_dynamic())
+    return clip
+
+
+def demo_vae(seed: int = 2, state: dict[str, Tensor] | None = None):
+    """A small KL autoencoder with 4 latent channels and 8 pixels per latent pixel."""
+    config = {"params": {"ddconfig": _VAE, "embed_dim": 4}}
+    if state is None:
+        with torch.device("meta"):
+            meta = comfy.ldm.models.autoencoder.AutoencoderKL(**config["params"])
+        state = random_state(meta.state_dict(), seed)
+    return comfy.sd.VAE(sd=state, config=config)
+
+
+def demo_stack():
+    """(MODEL, CLIP, VAE, trained): the bundled small stack; `trained` says whether its weights are more than a seed."""
+    if not WEIGHTS.is_file():
+        return demo_unet(), demo_clip(), demo_vae(), False
+    from safetensors.torch import load_file
+
+    state = load_file(str(WEIGHTS))
+    parts = {p: {k.removeprefix(f"{p}."): v for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}
+    width = parts["unet"]["input_blocks.0.0.weight"].shape
+    context = parts["unet"]["input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
+    shape = UNetShape(in_channels=width[1], model_channels=width[0], context_dim=context, heads=DEMO_SHAPE.heads)
+    return build_unet(shape, parts["unet"], WEIGHTS.name), demo_clip(state=parts["clip"]), demo_vae(state=parts["vae"]), True

@@ -1,0 +1,93 @@
+"""Image tokens: what projects an image encoder's output into the space of the text tokens.
+
+The projectors keep the key names of the published IP-Adapter files, so that such files load unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .attention import attend
+from .layers import Layers, cast
+
+
+@dataclass(frozen=True)
+class ResamplerConfig:
+    """Shape of a Perceiver resampler; the defaults are IP-Adapter plus for SD1.5.
+
+    Attributes:
+        inputs: width of the image encoder's hidden states (1280 for ViT-H).
+        width: inner width.
+        outputs: width of the tokens (the U-Net's context width).
+        tokens: how many tokens come out.
+        depth, heads, head_width, ff: layers, heads per layer, width per head, feed-forward multiple.
+    """
+
+    inputs: int = 1280
+    width: int = 768
+    outputs: int = 768
+    tokens: int = 16
+    depth: int = 4
+    heads: int = 12
+    head_width: int = 64
+    ff: int = 4
+
+
+class PerceiverAttention(nn.Module):
+    """Latents attend to the image's tokens and to themselves."""
+
+    def __init__(self, width: int, heads: int, head_width: int, layers: Layers):
+        super().__init__()
+        self.heads = heads
+        inner = heads * head_width
+        self.norm1 = layers.layer_norm(width)
+        self.norm2 = layers.layer_norm(width)
+        self.to_q = layers.linear(width, inner, bias=False)
+        self.to_kv = layers.linear(width, inner * 2, bias=False)
+        self.to_out = layers.linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        """x (B,M,width), latents (B,T,width) -> (B,T,width)."""
+        x, latents = self.norm1(x), self.norm2(latents)
+        k, v = self.to_kv(torch.cat((x, latents), 1)).chunk(2, -1)
+        return self.to_out(attend(self.to_q(latents), k, v, self.heads))
+
+
+class Resampler(nn.Module):
+    """Hidden states of an image encoder (B,M,inputs) -> tokens (B,tokens,outputs).
+
+    Keys: `latents`, `proj_in`, `layers.{i}.0` (attention), `layers.{i}.1` (norm, linear, GELU, linear), `proj_out`,
+    `norm_out`.
+    """
+
+    def __init__(self, config: ResamplerConfig, layers: Layers):
+        super().__init__()
+        self.latents = layers.parameter(1, config.tokens, config.width)
+        self.proj_in = layers.linear(config.inputs, config.width)
+        self.proj_out = layers.linear(config.width, config.outputs)
+        self.norm_out = layers.layer_norm(config.outputs)
+        inner = config.width * config.ff
+        self.layers = nn.ModuleList(
+            nn.ModuleList([
+                PerceiverAttention(config.width, config.heads, config.head_width, layers),
+                nn.Sequential(
+                    layers.layer_norm(config.width),
+                    layers.linear(config.width, inner, bias=False),
+                    nn.GELU(),
+                    layers.linear(inner, config.width, bias=False),
+                ),
+            ])
+            for _ in range(config.depth)
+        )
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B,M,inputs) -> (B,tokens,outputs)."""
+        x = self.proj_in(hidden)
+        latents = cast(self.latents, x).expand(x.shape[0], -1, -1)
+        for attention, feed_forward in self.layers:
+            latents = attention(x, latents) + latents
+            latents = feed_forward(latents) + latents
+        return self.norm_out(self.proj_out(latents))
