@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path, PurePosixPath
 
 MARKER = ".complete.json"
@@ -291,7 +292,7 @@ def unpack(archive: Path, inside: str, target: Path) -> int:
                 with bundle.extractfile(member) as source, open(path, "wb") as file:
                     shutil.copyfileobj(source, file)
                 count += 1
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's error, not the archive's
             raise
         raise SetupError(f"{archive.name} is damaged and cannot be unpacked ({error}); remove it and run this again") from error
@@ -314,4 +315,8 @@ def link(path: Path, target: Path) -> None:
         import _winapi
         _winapi.CreateJunction(str(target), str(path))
     else:
-        path.symlink_to(target, target_is_directory=True)
+        try:
+            path.symlink_to(target, target_is_directory=True)
+        except FileExistsError:  # another run was faster
+            if not os.path.samefile(path, target):
+                raise
