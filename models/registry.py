@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .anydressing import AnyDressing
 from .method import FittingMethod
+from .pm_jewelry import PMJewelry
 from .weights import WeightsError
 
-METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing,)}
+METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing, PMJewelry)}
 
 
 def method_class(kind: str, name: str) -> type[FittingMethod]:
