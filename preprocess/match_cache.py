@@ -2,7 +2,7 @@
 
 `<name>_sift_matches.json` holds [[[x, y], [x, y]], ...] in pixels of 384x512 (width x height), as SIFT-VTON's published files do.
 Beside them `matches_ledger.jsonl` keeps one line per pair: what every filter removed and with which options. A line is added (and
-flushed to disk) after its pair's file is in place, so a torn last line costs that one pair, nothing else.
+flushed to disk) after its pair's file is in place, so a torn last line costs the counts of that one pair, nothing else.
 """
 
 import json
@@ -76,7 +76,8 @@ class CacheReport:
             text.append("No pair has a single match: check the masks, the parsing and that persons wear the garments they are paired with.")
         elif self.without:
             text.append(f"{len(self.without)} pairs have no matches (plain garments are normal): {', '.join(self.without[:5])} ...")
-        text += [f"The {name} filter removed nothing of {self.removed[name][0]} matches: check its threshold." for name in self.idle_filters()]
+        for name in self.idle_filters():
+            text.append(f"The {name} filter removed nothing of {self.removed[name][0]} matches: check its threshold.")
         return text
 
 
@@ -220,7 +221,7 @@ def _read_ledger(path) -> dict[str, Mapping]:
                 line = json.loads(text)
                 lines[line["name"]] = line
             except (json.JSONDecodeError, KeyError, TypeError):
-                continue  # torn by a power cut: that pair is matched again
+                continue  # torn by a power cut: the pair's file is whole, its counts are lost
     return lines
 
 
@@ -259,5 +260,5 @@ def _picture(path, mode: str | None = "colour"):
             return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{Path(path).name} is missing: expected the picture in {Path(path).parent.name}.") from None
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(f"{Path(path).name} cannot be read as a picture ({type(error).__name__}): replace the file.") from None

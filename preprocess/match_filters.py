@@ -78,7 +78,7 @@ def _clashes(person, garment, near_px):
     for start in range(0, len(person), BLOCK):
         rows = slice(start, start + BLOCK)
         same = _same(person[rows], person) | _same(garment[rows], garment)
-        near = (_squared(person[rows], person) < near_px**2) & (_squared(garment[rows], garment) < near_px**2)
+        near = (np.sqrt(_squared(person[rows], person)) < near_px) & (np.sqrt(_squared(garment[rows], garment)) < near_px)
         first, second = np.nonzero(np.triu(same | near, start + 1))
         split = np.flatnonzero(np.diff(first)) + 1
         if len(first):

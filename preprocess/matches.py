@@ -195,15 +195,15 @@ def from_json(text: str, size: tuple[int, int] = RELEASED_SIZE, name: str = "mat
     """
     try:
         body = json.loads(text)
-        full = isinstance(body, dict)
-        if full and (body.get("format") != FORMAT or body.get("version") != VERSION):
-            raise ValueError(
-                f"The {name} is {body.get('format')!r} version {body.get('version')!r}, expected {FORMAT!r} version {VERSION}: "
-                "compute the matches again."
-            )
-        points = np.asarray(body["matches"] if full else body, np.float32).reshape(-1, 2, 2)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        full = isinstance(body, dict) and "format" in body
+        points = np.asarray(body.get("matches") if full else body, np.float32).reshape(-1, 2, 2)
+    except (ValueError, TypeError) as error:
         raise ValueError(f"The {name} is not a list of matches ({error}): expected [[[x, y], [x, y]], ...], compute it again.") from None
+    if full and (body["format"] != FORMAT or body.get("version") != VERSION):
+        raise ValueError(
+            f"The {name} is {body['format']!r} version {body.get('version')!r}, expected {FORMAT!r} version {VERSION}: "
+            "compute the matches again."
+        )
     if not np.isfinite(points).all():
         raise ValueError(f"The {name} holds coordinates that are not finite, expected pixels: compute it again.")
     valid = np.ones(len(points), bool)

@@ -34,8 +34,8 @@ def to_rgb8(picture, background: int = 255, name: str = "picture") -> np.ndarray
     return np.ascontiguousarray(array)
 
 
-def to_mask(mask, size: tuple[int, int], name: str = "mask") -> np.ndarray:
-    """A mask as bool (H,W) of `size`, true above one half; resized bilinearly where it has another size.
+def to_mask(mask, size: tuple[int, int] | None = None, name: str = "mask") -> np.ndarray:
+    """A mask as bool (H,W), true above one half; resized bilinearly where `size` is given and differs.
 
     mask  (H,W), (1,H,W), (1,1,H,W) or (H,W,1); bool, float 0..1 or uint8 0..255.
     """
@@ -44,7 +44,7 @@ def to_mask(mask, size: tuple[int, int], name: str = "mask") -> np.ndarray:
     if squeezed.ndim != 2 or 0 in squeezed.shape:
         raise ValueError(f"The {name} has shape {tuple(array.shape)}, expected (height, width): give one mask of one channel.")
     values = _bytes(squeezed, name)
-    if values.shape != tuple(size):
+    if size is not None:
         values = resize(values, size)
     return values > 127
 

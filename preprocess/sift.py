@@ -271,7 +271,7 @@ def _note(parts, masks, mirrored):
         return f"No matches: the {' and the '.join(blank)} excludes everything; give a mask that covers the garment."
     turned = [part.turned for part in parts if part.turned is not None]
     if turned and left < 15:
-        degrees = round(max(turned) / 5) * 5
+        degrees = round(max(turned) / 15) * 15
         return f"The garment looks turned by about {degrees} degrees against the person: turn it upright, or raise max_angle."
     keypoints = sum(len(part.left.xy) for part in parts), sum(part.garment_keypoints for part in parts)
     few = left < 20 and left < 0.05 * min(keypoints)
