@@ -28,6 +28,7 @@ from .curate_rules import (
     same_category,
     symmetry,
     truncation,
+    without_specks,
 )
 from .pictures import to_mask, to_rgb8
 
@@ -108,6 +109,7 @@ def judge(candidate: Candidate, rules: CurateRules | None = None) -> Judgement:
     for mask, name in ((occluders, "occluder mask"), (category, "category mask")):
         if mask is not None and mask.shape != garment.shape:
             raise ValueError(f"The {name} is {mask.shape}, the garment mask {garment.shape}: give masks of the same picture.")
+    garment, _ = without_specks(garment, rules)
     return Judgement(candidate.name, (
         front_view(candidate.keypoints, candidate.layout, rules),
         truncation(garment, rules),

@@ -97,10 +97,7 @@ def occlusion(garment: np.ndarray, occluders: np.ndarray | None, rules: CurateRu
 
 def fragments(garment: np.ndarray, occluders: np.ndarray | None, rules: CurateRules) -> Rule:
     """How whole the garment is: area over hull area (occluders filled in where known), and the number of larger parts."""
-    from scipy import ndimage
-
-    areas = np.bincount(ndimage.label(garment, np.ones((3, 3)))[0].ravel())[1:]
-    parts = int((areas > rules.part_share * areas.sum()).sum())
+    garment, parts = without_specks(garment, rules)
     hull = convex_hull(garment)
     whole = garment if occluders is None else garment | (occluders & hull)
     solidity = float(whole.sum() / hull.sum())
@@ -144,6 +141,17 @@ def same_category(garment: np.ndarray, category: np.ndarray | None, rules: Curat
     share = float((garment & category).sum() / garment.sum())
     verdict = REJECT if share < rules.category else PASS
     return _answer("category", share, _ramp(share, 0.5 * rules.category, 0.9), verdict, f"only {share:.0%} is of the declared category")
+
+
+def without_specks(mask: np.ndarray, rules: CurateRules) -> tuple[np.ndarray, int]:
+    """(mask without components of at most `part_share` of the area, number of components left); a speck would stretch the hull."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    large = areas > rules.part_share * areas.sum()
+    return large[labels], int(large.sum())
 
 
 def convex_hull(mask: np.ndarray) -> np.ndarray:

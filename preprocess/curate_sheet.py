@@ -7,7 +7,7 @@ from .pictures import to_rgb8
 
 PAPER, INK, FAINT = (24, 25, 28), (238, 238, 240), (160, 162, 168)
 KEPT, HARD, REJECTED = (70, 190, 110), (235, 180, 60), (225, 85, 75)
-GAP, LABEL, HEAD, SLOT = 12, 40, 44, (224, 168)
+GAP, LABEL, HEAD, SLOT = 12, 56, 44, (224, 168)
 
 
 def contact_sheet(pictures, judgements: list[Judgement], selection: Selection, columns: int = 6, per_group: int = 24) -> np.ndarray:
@@ -51,7 +51,20 @@ def _thumbnail(sheet, draw, picture, judgement, corner, colour):
     draw.rectangle((x, y, x + SLOT[1] - 1, y + SLOT[0] - 1), fill=(38, 39, 43), outline=colour, width=3)
     sheet.paste(image, (x + (SLOT[1] - image.width) // 2, y + (SLOT[0] - image.height) // 2))
     _write(draw, (x, y + SLOT[0] + 11), f"{judgement.score:.2f}  {judgement.name}", INK, 13, SLOT[1])
-    _write(draw, (x, y + SLOT[0] + 27), judgement.reason or "all rules pass", FAINT, 12, SLOT[1])
+    first, rest = _broken(draw, judgement.reason or "all rules pass", 12, SLOT[1])
+    _write(draw, (x, y + SLOT[0] + 27), first, FAINT, 12, SLOT[1])
+    _write(draw, (x, y + SLOT[0] + 42), rest, FAINT, 12, SLOT[1])
+
+
+def _broken(draw, text, size, width):
+    """The words that fit on one line, and the rest."""
+    from PIL import ImageFont
+
+    font, words = ImageFont.load_default(size=size), text.split()
+    fits = len(words)
+    while fits > 1 and draw.textlength(" ".join(words[:fits]), font=font) > width:
+        fits -= 1
+    return " ".join(words[:fits]), " ".join(words[fits:])
 
 
 def _write(draw, at, text, colour, size, width):

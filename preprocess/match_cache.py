@@ -62,8 +62,11 @@ class CacheReport:
     cancelled: bool = False
 
     def idle_filters(self) -> list[str]:
-        """Filters that saw matches and never removed one: a sign of a threshold that does nothing, or of an unfit data set."""
-        return [name for name, (before, removed) in self.removed.items() if before and not removed]
+        """Filters that saw matches and never removed one: a sign of a threshold that does nothing, or of an unfit data set.
+
+        The minimum is left out: with matches everywhere it rightly has nothing to do.
+        """
+        return [name for name, (before, removed) in self.removed.items() if before and not removed and name != "minimum"]
 
     def lines(self) -> list[str]:
         """The report for people, most important first."""

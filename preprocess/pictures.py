@@ -35,18 +35,25 @@ def to_rgb8(picture, background: int = 255, name: str = "picture") -> np.ndarray
 
 
 def to_mask(mask, size: tuple[int, int] | None = None, name: str = "mask") -> np.ndarray:
-    """A mask as bool (H,W), true above one half; resized bilinearly where `size` is given and differs.
+    """A mask as bool (H,W), true above one half (above 128 of 255, as released); resized bilinearly where `size` is given and differs.
 
-    mask  (H,W), (1,H,W), (1,1,H,W) or (H,W,1); bool, float 0..1 or uint8 0..255.
+    mask  (H,W), (1,H,W), (1,1,H,W) or (H,W,1); bool, float 0..1, or whole numbers: 0 and 1, or 0..255.
     """
     array = _array(mask)
-    squeezed = np.squeeze(array) if array.ndim > 2 else array
+    squeezed = array
+    while squeezed.ndim > 2 and 1 in (squeezed.shape[0], squeezed.shape[-1]):
+        squeezed = squeezed[0] if squeezed.shape[0] == 1 else squeezed[..., 0]
     if squeezed.ndim != 2 or 0 in squeezed.shape:
         raise ValueError(f"The {name} has shape {tuple(array.shape)}, expected (height, width): give one mask of one channel.")
+    if np.issubdtype(squeezed.dtype, np.integer):
+        low, high = int(squeezed.min()), int(squeezed.max())
+        if low < 0 or high > 255:
+            raise ValueError(f"The {name} holds values from {low} to {high}, expected 0 and 1, or 0..255: give a mask, not labels.")
+        squeezed = squeezed > 0 if high == 1 else squeezed.astype(np.uint8)
     values = _bytes(squeezed, name)
     if size is not None:
         values = resize(values, size)
-    return values > 127
+    return values > 128
 
 
 def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -47,7 +47,10 @@ def test_an_implanted_lie_is_removed(astronaut, garment):
     """A second copy of a patch, far from where the homography puts it, gives matches; none of them survives."""
     lying = garment.copy()
     lying[380:500, 250:370] = astronaut[330:450, 20:140]
-    near_lie = lambda m: ((m.points[:, 1] >= [250, 380]) & (m.points[:, 1] < [370, 500])).all(axis=1).sum()  # noqa: E731
+
+    def near_lie(found):
+        return ((found.points[:, 1] >= [250, 380]) & (found.points[:, 1] < [370, 500])).all(axis=1).sum()
+
     anything = match_pair(astronaut, lying, options=MatchOptions(ransac_px=1e6))
     assert near_lie(anything) >= 10
     assert near_lie(match_pair(astronaut, lying)) == 0
@@ -248,7 +251,8 @@ def test_each_option_reaches_its_filter(astronaut, garment):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ratio": 0.0}, {"ratio": 1.5}, {"max_angle": -1.0}, {"max_scale": 0.5}, {"ransac_from": 3}, {"luma": "bgr"}, {"working_pixels": 3}]
+    "wrong",
+    [{"ratio": 0.0}, {"ratio": 1.5}, {"max_angle": -1.0}, {"max_scale": 0.5}, {"ransac_from": 3}, {"luma": "bgr"}, {"working_pixels": 3}],
 )
 def test_options_out_of_range_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
