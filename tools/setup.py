@@ -218,7 +218,7 @@ class Builder:
         with provision.building(folder, requirements=requirements.split()):
             self.run([sys.executable, "-m", "venv", folder], "torch: a virtual environment")
             self.pip(folder, "torch: installing (once; several GB on Linux, some minutes)", *requirements.split(),
-                     *(["--index-url", index] if index else []))
+                     "-c", ROOT / "tools" / "constraints.txt", *(["--index-url", index] if index else []))
 
     def environment(self, folder: Path, layer: Path, texts: dict) -> None:
         """Build the environment proper: a virtual environment that sees the torch layer through a .pth file."""
