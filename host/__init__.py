@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io, ui
 
 from .attach import attachment, check_predicts_noise, with_attachment
 from .channels import channel_route, with_channels
-from .demo import demo_stack
+from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
 from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
 from .files import (
@@ -30,6 +30,7 @@ from .models import (
     new_method,
     read_weights,
     run_module,
+    trainable_unet,
     unet_shape,
 )
 from .one_call import one_call
@@ -37,8 +38,8 @@ from .reference import capture
 
 __all__ = [
     "ComfyExtension", "LoadedMethod", "attachment", "build_method", "build_unet", "capture", "channel_route", "check_finite",
-    "check_fits", "check_predicts_noise", "demo_stack", "encode_latent", "file_tensors", "fingerprint", "install", "io", "latent_size",
-    "layers", "manage", "method_files", "method_path", "methods_directory", "new_method", "one_call", "output_path", "progress",
-    "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted", "ui", "unet_shape",
-    "with_attachment", "with_channels", "with_extras", "with_values",
+    "check_fits", "check_predicts_noise", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent", "file_tensors", "fingerprint",
+    "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory", "new_method", "one_call",
+    "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted",
+    "trainable_unet", "ui", "unet_shape", "with_attachment", "with_channels", "with_extras", "with_values",
 ]
