@@ -6,7 +6,7 @@ from .attach import attachment, check_predicts_noise, with_attachment
 from .channels import channel_route, with_channels
 from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
-from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
+from .encode import check_finite, encode_latent, latent_samples, latent_size, with_extras, with_values
 from .files import (
     method_files,
     method_path,
@@ -39,7 +39,7 @@ from .reference import capture
 __all__ = [
     "ComfyExtension", "LoadedMethod", "attachment", "build_method", "build_unet", "capture", "channel_route", "check_finite",
     "check_fits", "check_predicts_noise", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent", "file_tensors", "fingerprint",
-    "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory", "new_method", "one_call",
-    "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted",
-    "trainable_unet", "ui", "unet_shape", "with_attachment", "with_channels", "with_extras", "with_values",
+    "install", "io", "latent_samples", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
+    "new_method", "one_call", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path",
+    "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "with_attachment", "with_channels", "with_extras", "with_values",
 ]

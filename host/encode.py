@@ -48,6 +48,11 @@ def encode_latent(vae, image: Tensor) -> Tensor:
     return latent
 
 
+def latent_samples(latent: Tensor) -> Tensor:
+    """A scaled latent as a LATENT holds it (the host multiplies by 0.18215 itself)."""
+    return LATENT.process_out(latent)
+
+
 def check_finite(tensor: Tensor, name: str) -> Tensor:
     """Refuse NaN and infinite numbers.
 

@@ -17,9 +17,9 @@ Differs from the paper, or fills what it leaves open (no code and no weights wer
   StableVITON does with its DensePose picture: 17 channels.
 - All maps are in the head picture's coordinates. Two subscripts of eq. 1 and figure 5 speak of the jewelry's own depth and
   saliency; those can be placed into the maps before they come here.
-- `encoder_input="reference"`: the encoder sees the clean jewelry latent only, at t = 0 and without text (one token of
-  zeros), so its features are computed once per generation. `"stack"` is StableVITON's way: the encoder sees zeta, the
-  jewelry joins after its first convolution through a zero convolution, and it runs at every step.
+- `encoder_input="reference"`: the encoder sees the clean jewelry latent at t = 0, and the prompt; so its features are
+  computed once per generation and prompt. `"stack"` is StableVITON's way: the encoder sees zeta, the jewelry joins after
+  its first convolution through a zero convolution, and it runs at every step.
 - Unconditional rows see no jewelry, so guidance strengthens it. The shadow module acts on all rows, before guidance, as
   SGDiffusion samples: eq. 5 is part of the predictor, and acting on one half only would amplify s and b by the guidance.
 - The decoder's inputs D_j and M_j do not reach the shadow's scale and bias; they see the picture, the mask, and shadows
@@ -35,17 +35,15 @@ import torch
 from torch import Tensor, nn
 
 from .method import FittingMethod, MethodConfig, ReadWeights
-from .parts import shadow as shadows
 from .parts.channels import JEWELRY, JEWELRY_ENCODED, LATENT_CHANNELS, AddedChannels, Layout, full_stack, input_columns
 from .parts.layers import Layers
 from .parts.patches import Call, Patches
-from .parts.shadow import ShadowModule
+from .parts.shadow import Shadow
+from .parts.shadow_nets import ShadowModule
+from .parts.shadow_nets import initial_state as shadow_state
 from .parts.sites import UNetShape
 from .parts.spatial import READ_BLOCKS, ZERO_CROSS_BLOCKS, SpatialEncoder, ZeroCrossAttentions
 from .weights import WeightsError
-
-PICTURE = "jewelry_picture"
-"""Name under which the picture that the shadow module looks at travels in `Call.extras` (`parts.shadow.pack_picture`)."""
 
 LAYOUTS: dict[str, Layout] = {"grey": JEWELRY, "encoded": JEWELRY_ENCODED}
 
@@ -85,95 +83,6 @@ class PMJewelryConfig(MethodConfig):
         return UNetShape(channels, self.unet.model_channels, self.unet.context_dim, self.unet.heads)
 
 
-@dataclass(frozen=True)
-class Shadow:
-    """The shadow module at work: eq. 5 as a change of the predicted noise.
-
-    Attributes:
-        module: the weights.
-        strength: of the change; 0 is none, 1 the paper's.
-        threshold: the mask is 1 where the soft mask is above it.
-        max_timestep: acts only at timesteps below it (SGDiffusion: 700).
-    """
-
-    module: ShadowModule
-    strength: float = 1.0
-    threshold: float = 0.5
-    max_timestep: float = 700.0
-
-    def patches(self) -> Patches:
-        """What eq. 5 asks of the denoiser; nothing at strength 0."""
-        if self.strength == 0.0:
-            return Patches()
-        return Patches(noise=partial(self.change, object()), wants_features=True, all_rows=True)
-
-    def change(self, generation: object, eps: Tensor, features: list[Tensor], call: Call) -> Tensor:
-        """Equation 5 on the rows whose timestep is low enough; the others come back as they were.
-
-        Args:
-            generation: owner of what is kept for the generation.
-            eps: (R,4,h,w). features: outputs of the twelve output blocks. call: this forward.
-
-        Raises:
-            ValueError: the conditioning brings no picture.
-        """
-        acting = call.select(call.timesteps) < self.max_timestep  # (R,)
-        if not bool(acting.any()):
-            return eps
-        picture = picture_of(call)
-        soft = self.module.soft_mask(features, picture)
-        mask = shadows.hard_mask(soft, eps.shape[-2:], self.threshold).to(eps)
-        delta, bias = (t.to(eps) * self.strength for t in self._scale_bias(generation, picture, call))
-        return torch.where(acting[:, None, None, None], shadows.adjust(eps, mask, delta, bias), eps)
-
-    def probe(self, masks: dict[int, Tensor]) -> Patches:
-        """Patches that change nothing and put the soft mask (1,8h,8w) of each image of the latent batch into `masks`.
-
-        Where several conditionings speak of one image, the larger value counts.
-        """
-
-        def look(eps: Tensor, features: list[Tensor], call: Call) -> Tensor:
-            for image, soft in zip(call.images, self.module.soft_mask(features, picture_of(call))):
-                masks[image] = self._larger(masks.get(image, soft), soft)
-            return eps
-
-        return Patches(noise=look, wants_features=True)
-
-    @staticmethod
-    def _larger(one: Tensor, other: Tensor) -> Tensor:
-        if one.shape != other.shape:
-            raise ValueError("The conditioning covers areas of several sizes, so there is no one shadow mask; look at one conditioning without an area.")
-        return torch.maximum(one, other)
-
-    def _scale_bias(self, generation: object, picture: Tensor, call: Call) -> tuple[Tensor, Tensor]:
-        """Computed once per picture and generation: rows of one conditioning, and its negative, share a picture."""
-        if torch.is_grad_enabled():
-            return self.module.scale_bias(picture.float())
-        known: list[tuple[Tensor, tuple[Tensor, Tensor]]] = call.once(generation, list)
-        rows = []
-        for row in picture:
-            value = next((v for p, v in known if p.shape == row.shape and torch.equal(p, row)), None)
-            if value is None:
-                value = self.module.scale_bias(row[None].float())
-                known.append((row.clone(), value))
-            rows.append(value)
-        return tuple(torch.cat(parts) for parts in zip(*rows))
-
-
-def picture_of(call: Call) -> Tensor:
-    """What the shadow module looks at, (R,5,H,W).
-
-    Raises:
-        ValueError: the conditioning does not bring it.
-    """
-    if PICTURE not in call.extras:
-        raise ValueError(
-            "The Shadow Module needs the head picture and the jewelry mask, and a conditioning came without them; connect both outputs, "
-            "positive and negative, of Jewelry Conditioning to the sampler."
-        )
-    return shadows.unpack_picture(call.select(call.extras[PICTURE]))
-
-
 class PMJewelry(FittingMethod):
     """Extra input channels, jewelry encoder with nine zero cross-attentions, shadow module.
 
@@ -198,10 +107,22 @@ class PMJewelry(FittingMethod):
 
     # ---- jewelry encoder and zero cross-attention ---------------------------------------------------------------------
 
-    def reference_features(self, latent: Tensor) -> list[Tensor]:
-        """Features of input blocks 0-8 for a clean jewelry latent (R,4,h',w'), which do not depend on the step."""
-        rows = latent.shape[0]
-        return self.encoder(latent, latent.new_zeros(rows), latent.new_zeros(rows, 1, self.config.unet.context_dim))
+    def reference_features(self, latent: Tensor, context: Tensor) -> list[Tensor]:
+        """Features of input blocks 0-8 for clean jewelry latents (R,4,h',w') and prompts (R,T,context_dim), at t = 0."""
+        return self.encoder(latent, latent.new_zeros(latent.shape[0]), context)
+
+    def cached_features(self, generation: object, latent: Tensor, call: Call) -> list[Tensor]:
+        """`reference_features` of the conditional rows, computed once per generation for each piece and prompt."""
+        context, aligned = call.select(call.context), call.per_image(latent, "The jewelry")
+        if torch.is_grad_enabled():
+            return self.reference_features(aligned, context)
+        rows = []
+        for image, z, text in zip(call.images, aligned, context):
+            key = (generation, image if latent.shape[0] > 1 else 0)
+            rows.append(call.recall(key, text, lambda z=z, text=text: self.reference_features(z[None], text[None])))
+        if all(row is rows[0] for row in rows):
+            return [f.expand(len(rows), -1, -1, -1) for f in rows[0]]
+        return [torch.cat(parts) for parts in zip(*rows)]
 
     def stack_features(self, latent: Tensor, call: Call) -> list[Tensor]:
         """The released form: features of zeta with the jewelry latent (R,4,h,w) joined after the first convolution.
@@ -213,8 +134,8 @@ class PMJewelry(FittingMethod):
         if latent.shape[-2:] != x.shape[-2:]:
             sizes = [f"{8 * t.shape[-1]} x {8 * t.shape[-2]}" for t in (latent, x)]
             raise ValueError(
-                f"The jewelry was encoded at {sizes[0]} and {sizes[1]} is sampled; this file's encoder reads both together, so set width and "
-                "height of the Jewelry Encoder to the size that is sampled."
+                f"The jewelry was encoded at {sizes[0]} and {sizes[1]} is sampled; this file's encoder reads both together, so set "
+                "width and height of the Jewelry Encoder to the size that is sampled."
             )
         return self.encoder(x, call.select(call.timesteps), call.select(call.context), call.per_image(latent, "The jewelry"))
 
@@ -234,15 +155,13 @@ class PMJewelry(FittingMethod):
         generation, cached = object(), self.config.encoder_input == "reference"
 
         def features(call: Call) -> list[Tensor]:
-            if cached:
-                return call.once(generation, lambda: self.reference_features(latent.to(call.x)))
             if generation not in call.scratch:
-                call.scratch[generation] = self.stack_features(latent.to(call.x), call)
+                z = latent.to(call.x)
+                call.scratch[generation] = self.cached_features(generation, z, call) if cached else self.stack_features(z, call)
             return call.scratch[generation]
 
         def warp(number: int, block: int, h: Tensor, call: Call) -> Tensor:
-            feature = features(call)[11 - block]
-            return self.warp[number](h, call.per_image(feature, "The jewelry") if cached else feature, strength)
+            return self.warp[number](h, features(call)[11 - block], strength)
 
         return Patches(decoder={block: partial(warp, number, block) for number, block in enumerate(ZERO_CROSS_BLOCKS)})
 
@@ -288,7 +207,7 @@ class PMJewelry(FittingMethod):
             state |= ZeroCrossAttentions.initial(config.unet, generator, "warp.")
         if config.shadow:
             shapes = ShadowModule(config.unet, Layers(device="meta")).state_dict()
-            state |= shadows.initial_state(shapes, generator)
+            state |= shadow_state(shapes, generator)
         return state
 
     @classmethod

@@ -1,9 +1,10 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, demo, load
+from . import anydressing, demo, load, pm_jewelry
 
 NODES = [
     *load.NODES,
     *demo.NODES,
     *anydressing.NODES,
+    *pm_jewelry.NODES,
 ]

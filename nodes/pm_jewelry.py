@@ -21,8 +21,8 @@ from ..host import (
     with_extras,
 )
 from ..models.parts.patches import Patches
-from ..models.parts.shadow import hard_mask, pack_picture
-from ..models.pm_jewelry import LAYOUTS, PICTURE
+from ..models.parts.shadow import PICTURE, hard_mask, pack_picture
+from ..models.pm_jewelry import LAYOUTS
 from ..preprocess.arrays import as_mask, fit_mask
 from ..preprocess.jewelry_maps import JewelryMaps, jewelry_maps, latent_grid, map_channel
 from ..preprocess.letterbox import cut_out, flatten_alpha, letterbox

@@ -37,7 +37,8 @@ def jewelry_maps(image: torch.Tensor, mask: torch.Tensor, depth: torch.Tensor, s
     height, width = image.shape[1:3]
     if height % LATENT_PIXELS or width % LATENT_PIXELS:
         raise ValueError(
-            f"The head picture is {width} x {height}; both sides must be multiples of 8, so crop or scale it, for example to {width // 8 * 8} x {height // 8 * 8}."
+            f"The head picture is {width} x {height}; both sides must be multiples of 8, "
+            f"so crop or scale it, for example to {width // 8 * 8} x {height // 8 * 8}."
         )
     mask, note = fit_mask(check_mask(as_mask(mask, "the jewelry mask"), "the jewelry mask"), height, width)
     mask = check_mask(mask, "the jewelry mask")
@@ -63,5 +64,8 @@ def _grey(picture: torch.Tensor, name: str, height: int, width: int) -> tuple[to
     if (h, w) == (height, width):
         return grey, ""
     if abs(w * height - h * width) > 0.02 * h * width:
-        raise ValueError(f"The {name} is {w} x {h} and the head picture {width} x {height}: other proportions; make the map from the same picture.")
-    return F.interpolate(grey, (height, width), mode="bilinear", antialias=True), f"The {name} was {w} x {h} and was resized to {width} x {height}."
+        raise ValueError(
+            f"The {name} is {w} x {h} and the head picture {width} x {height}: other proportions; make the map from the same picture."
+        )
+    note = f"The {name} was {w} x {h} and was resized to {width} x {height}."
+    return F.interpolate(grey, (height, width), mode="bilinear", antialias=True), note

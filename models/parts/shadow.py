@@ -1,11 +1,8 @@
 """The shadow module: where a shadow falls, and how it changes the predicted noise (PM-Jewelry, section 3, eq. 4-7).
 
 PM-Jewelry takes it from SGDiffusion (shadow generation on DESOBAv2), whose layout and key names are kept so that weights
-can be exchanged:
-
-    mask_predictor        all twelve decoder outputs + object mask -> shadow mask M
-    scale_encoder         a ResNet-18 on [rgb, object mask, background shadow mask] -> 8W channels at 1/16
-    predict_scale_bias    convolutions, average, linear -> one scale and one bias per latent channel
+can be exchanged (`parts/shadow_nets.py`). A mask M is predicted from what the decoder sees, at every step; a scale s and
+a bias b per latent channel are predicted from the picture, once.
 
 Equation 5 changes the noise inside the mask:
 
@@ -19,24 +16,25 @@ Differs from the paper or from SGDiffusion:
 - SGDiffusion predicts s itself and starts near s = 0, which would erase the noise in the mask. Here s = 1 + d, and the
   last layer starts at zero, so an untrained module changes nothing. (Theirs becomes ours by fc.bias[:4] -= 1.)
 - SGDiffusion is bound to 512x512; here the grid is the latent's own (h, w), of any size.
-- Batch normalisation always uses its stored statistics: rows of a batch must not influence each other.
-- Widths follow `model_channels` (13 * 320 + 1 = 4161 channels into `conv_combined` in SD1.5).
+- Batch normalisation is folded into the convolutions: rows of a batch must not influence each other, in training neither.
+- SGDiffusion modulates each half of classifier-free guidance before they are combined; so does this (`all_rows`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_shuffle, pixel_unshuffle, relu
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
-from .layers import Layers, cast
-from .sites import UNetShape
+from .patches import Call, Patches
+from .shadow_nets import ShadowModule, resize
 
-PICTURE_CHANNELS = 5
-"""red, green, blue (0..1), object mask, mask of the shadows already in the picture."""
+PICTURE = "jewelry_picture"
+"""Name under which the picture that the module looks at travels in `Call.extras` (`pack_picture`)."""
 
 
 def pack_picture(rgb: Tensor, mask: Tensor, shadows: Tensor | None = None) -> Tensor:
@@ -59,50 +57,6 @@ def unpack_picture(packed: Tensor) -> Tensor:
     return pixel_shuffle(packed, 8)
 
 
-class MaskPredictor(nn.Module):
-    """Twelve decoder outputs and the object mask -> shadow mask at picture size.
-
-    Keys and shapes of SD1.5: conv_8, conv_16, conv_32_1280 (320,1280,1,1), conv_32_640 (320,640,1,1),
-    conv_combined (320,4161,3,3), deconv1-2 (320,320,4,4), deconv3 (320,320,3,3), deconv4 (320,1,4,4); 17,623,361 numbers.
-    The names speak of 512x512 pictures, where the latent grid is 64x64.
-    """
-
-    def __init__(self, shape: UNetShape, layers: Layers):
-        super().__init__()
-        width = shape.model_channels
-        self.conv_8 = layers.conv(4 * width, width, 1)
-        self.conv_16 = layers.conv(4 * width, width, 1)
-        self.conv_32_1280 = layers.conv(4 * width, width, 1)
-        self.conv_32_640 = layers.conv(2 * width, width, 1)
-        self.conv_combined = layers.conv(13 * width + 1, width, 3)
-        self.deconv1 = layers.conv_transpose(width, width, 4, 2)
-        self.deconv2 = layers.conv_transpose(width, width, 4, 2)
-        self.deconv3 = layers.conv_transpose(width, width, 3, 1)
-        self.deconv4 = layers.conv_transpose(width, 1, 4, 2)
-
-    def logits(self, features: list[Tensor], mask: Tensor) -> Tensor:
-        """The mask before the sigmoid, for losses.
-
-        Args:
-            features: outputs of output blocks 0..11, (R,C_i,h_i,w_i); the last four at the latent's own size (h,w).
-            mask: (R,1,H,W) object mask, any size.
-
-        Returns:
-            (R,1,8h,8w).
-        """
-        size = features[-1].shape[-2:]
-        convs = (self.conv_8,) * 2 + (self.conv_16,) * 3 + (self.conv_32_1280,) + (self.conv_32_640,) * 2
-        parts = [_resize(conv(f), size) for conv, f in zip(convs, features)]
-        x = torch.cat([*parts, *features[len(convs):], _resize(mask.to(features[-1]), size)], 1)  # (R,13C+1,h,w)
-        for layer in (self.conv_combined, self.deconv1, self.deconv2, self.deconv3):
-            x = relu(layer(x))
-        return self.deconv4(x)  # (R,1,8h,8w)
-
-    def forward(self, features: list[Tensor], mask: Tensor) -> Tensor:
-        """As `logits`, between 0 and 1: the soft mask."""
-        return self.logits(features, mask).sigmoid()
-
-
 def hard_mask(soft: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Tensor:
     """The mask of eq. 5 at inference: resized to the latent (corners aligned), 1 where above the threshold.
 
@@ -113,7 +67,7 @@ def hard_mask(soft: Tensor, size: tuple[int, int], threshold: float = 0.5) -> Te
     Returns:
         (R,1,h,w) of zeros and ones, in the dtype of `soft`.
     """
-    return (_resize(soft, size) > threshold).to(soft.dtype)
+    return (resize(soft, size) > threshold).to(soft.dtype)
 
 
 def adjust(eps: Tensor, mask: Tensor, delta: Tensor, bias: Tensor) -> Tensor:
@@ -127,119 +81,92 @@ def adjust(eps: Tensor, mask: Tensor, delta: Tensor, bias: Tensor) -> Tensor:
     return eps + mask * (delta * eps + bias)
 
 
-class StoredNorm(nn.Module):
-    """Batch normalisation with its stored statistics, in training too: an affine map per channel."""
+@dataclass(frozen=True)
+class Shadow:
+    """The shadow module at work: eq. 5 as a change of the predicted noise.
 
-    def __init__(self, channels: int, layers: Layers):
-        super().__init__()
-        self.weight, self.bias = layers.parameter(channels), layers.parameter(channels)
-        for name in ("running_mean", "running_var"):
-            self.register_buffer(name, torch.zeros(channels, dtype=layers.dtype, device=layers.device))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B,C,h,w) -> the same."""
-        mean, variance, weight, bias = (cast(t, x) for t in (self.running_mean, self.running_var, self.weight, self.bias))
-        scale = weight * (variance + 1e-5).rsqrt()
-        return x * scale[:, None, None] + (bias - mean * scale)[:, None, None]
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, layers: Layers):
-        super().__init__()
-        self.conv1, self.bn1 = layers.conv(inputs, outputs, 3, stride, bias=False), StoredNorm(outputs, layers)
-        self.conv2, self.bn2 = layers.conv(outputs, outputs, 3, bias=False), StoredNorm(outputs, layers)
-        self.downsample = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(layers.conv(inputs, outputs, 1, stride, bias=False), StoredNorm(outputs, layers))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B,inputs,h,w) -> (B,outputs,h/stride,w/stride)."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return relu(shortcut + self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))))
-
-
-class ScaleEncoder(nn.Module):
-    """ResNet-18 on five channels; its last stage keeps the resolution. (B,5,H,W) -> (B,8W,H/16,W/16), W = 64 in SD1.5."""
-
-    def __init__(self, width: int, layers: Layers):
-        super().__init__()
-
-        def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-            return nn.Sequential(ResidualBlock(inputs, outputs, stride, layers), ResidualBlock(outputs, outputs, 1, layers))
-
-        self.bg_encoder_64 = nn.Sequential(layers.conv(PICTURE_CHANNELS, width, 7, 2, bias=False), StoredNorm(width, layers), nn.ReLU())
-        self.bg_encoder_64_2 = nn.Sequential(nn.MaxPool2d(3, 2, 1), stage(width, width, 1))
-        self.bg_encoder_128 = stage(width, 2 * width, 2)
-        self.bg_encoder_256 = stage(2 * width, 4 * width, 2)
-        self.bg_encoder_512 = stage(4 * width, 8 * width, 1)
-
-    def forward(self, picture: Tensor) -> Tensor:
-        """(B,5,H,W) -> (B,8W,H/16,W/16)."""
-        for stage in self.children():
-            picture = stage(picture)
-        return picture
-
-
-class ScaleBias(nn.Module):
-    """Features of the picture -> one scale and one bias per latent channel (1,475,976 numbers at width 64)."""
-
-    def __init__(self, width: int, channels: int, layers: Layers):
-        super().__init__()
-        self.conv1 = layers.conv(8 * width, 4 * width, 3)
-        self.conv2 = layers.conv(4 * width, 2 * width, 3)
-        self.fc = layers.linear(2 * width, 2 * channels)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B,8W,h,w) -> (B,2*channels,1,1): scales (minus one), then biases."""
-        return self.fc(self.conv2(self.conv1(features)).mean((2, 3)))[..., None, None]
-
-
-class ShadowModule(nn.Module):
-    """Mask, scale and bias of eq. 5.
-
-    Args:
-        shape: the U-Net's.
-        layers: where layers come from.
-        channels: latent channels.
+    Attributes:
+        module: the weights.
+        strength: of the change; 0 is none, 1 the paper's.
+        threshold: the mask is 1 where the soft mask is above it.
+        max_timestep: acts only at timesteps below it (SGDiffusion: 700).
+        soft: use the soft mask in eq. 5, so that gradient reaches its predictor (training; a hard mask lets none through).
+        watch: given the soft masks of each forward that acts, (R,1,8h,8w), and the acting rows (R,), for L_mask (eq. 4).
     """
 
-    def __init__(self, shape: UNetShape, layers: Layers, channels: int = 4):
-        super().__init__()
-        width = max(8, shape.model_channels // 5)  # 64 in SD1.5: ResNet-18's own
-        self.mask_predictor = MaskPredictor(shape, layers)
-        self.scale_encoder = ScaleEncoder(width, layers)
-        self.predict_scale_bias = ScaleBias(width, channels, layers)
+    module: ShadowModule
+    strength: float = 1.0
+    threshold: float = 0.5
+    max_timestep: float = 700.0
+    soft: bool = False
+    watch: Callable[[Tensor, Tensor], None] | None = None
 
-    def soft_mask(self, features: list[Tensor], picture: Tensor) -> Tensor:
-        """The soft shadow mask (R,1,8h,8w) for the twelve decoder outputs and a picture (R,5,H,W)."""
-        return self.mask_predictor(features, picture[:, 3:4])
+    def patches(self) -> Patches:
+        """What eq. 5 asks of the denoiser; nothing at strength 0."""
+        if self.strength == 0.0:
+            return Patches()
+        return Patches(noise=partial(self.change, object()), wants_features=True, all_rows=True)
 
-    def scale_bias(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """(delta, bias) of eq. 5, (R,C,1,1) each. They do not depend on the step: compute them once per picture."""
-        return self.predict_scale_bias(self.scale_encoder(picture)).chunk(2, 1)
+    def change(self, generation: object, eps: Tensor, features: list[Tensor], call: Call) -> Tensor:
+        """Equation 5 on the rows whose timestep is low enough; the others come back as they were.
+
+        Args:
+            generation: owner of what is kept for the generation.
+            eps: (R,4,h,w). features: outputs of the twelve output blocks. call: this forward.
+
+        Raises:
+            ValueError: the conditioning brings no picture.
+        """
+        acting = call.select(call.timesteps) < self.max_timestep  # (R,)
+        if not bool(acting.any()):
+            return eps
+        picture = picture_of(call)
+        soft = self.module.soft_mask(features, picture)
+        if self.watch is not None:
+            self.watch(soft, acting)
+        size = eps.shape[-2:]
+        mask = (resize(soft, size) if self.soft else hard_mask(soft, size, self.threshold)).to(eps)
+        delta, bias = (t.to(eps) * self.strength for t in self._scale_bias(generation, picture, call))
+        return torch.where(acting[:, None, None, None], adjust(eps, mask, delta, bias), eps)
+
+    def probe(self, masks: dict[int, Tensor]) -> Patches:
+        """Patches that change nothing and put the soft mask (1,8h,8w) of each image of the latent batch into `masks`.
+
+        Where several conditionings speak of one image, the larger value counts.
+        """
+
+        def look(eps: Tensor, features: list[Tensor], call: Call) -> Tensor:
+            for image, soft in zip(call.images, self.module.soft_mask(features, picture_of(call))):
+                masks[image] = self._larger(masks.get(image, soft), soft)
+            return eps
+
+        return Patches(noise=look, wants_features=True)
+
+    @staticmethod
+    def _larger(one: Tensor, other: Tensor) -> Tensor:
+        if one.shape != other.shape:
+            raise ValueError(
+                "The conditioning covers areas of several sizes, so there is no one shadow mask; look at one conditioning without an area."
+            )
+        return torch.maximum(one, other)
+
+    def _scale_bias(self, generation: object, picture: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """Computed once per picture and generation: rows of one conditioning, and its negative, share a picture."""
+        if torch.is_grad_enabled():
+            return self.module.scale_bias(picture.float())
+        rows = [call.recall(generation, row, lambda row=row: self.module.scale_bias(row[None].float())) for row in picture]
+        return tuple(torch.cat(parts) for parts in zip(*rows))
 
 
-def initial_state(shapes: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Weights to start training from: He-normal convolutions, residual branches and the last linear layer at zero.
+def picture_of(call: Call) -> Tensor:
+    """What the shadow module looks at, (R,5,H,W).
 
-    Args:
-        shapes: a `ShadowModule`'s state, for example on the meta device.
-        generator: the only source of randomness.
+    Raises:
+        ValueError: the conditioning does not bring it.
     """
-    state = {}
-    for name, like in sorted(shapes.items()):
-        if like.ndim == 4:
-            transposed = ".deconv" in f".{name}"  # (in,out,k,k); at stride 2 a quarter of the kernel meets each output
-            fan = like.shape[0] * {4: 4, 3: 9}[like.shape[2]] if transposed else math.prod(like.shape[1:])
-            state[name] = torch.randn(like.shape, generator=generator) * math.sqrt(2 / fan)
-        else:
-            ones = name.endswith("running_var") or (like.ndim == 1 and name.endswith("weight") and not name.endswith("bn2.weight"))
-            state[name] = torch.full(like.shape, 1.0 if ones else 0.0)
-    return state
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    size = tuple(size)
-    return x if tuple(x.shape[-2:]) == size else interpolate(x, size=size, mode="bilinear", align_corners=True)
+    if PICTURE not in call.extras:
+        raise ValueError(
+            "The Shadow Module needs the head picture and the jewelry mask, and a conditioning came without them; connect both outputs, "
+            "positive and negative, of Jewelry Conditioning to the sampler."
+        )
+    return unpack_picture(call.select(call.extras[PICTURE]))

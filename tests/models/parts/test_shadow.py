@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fitting_room.models.parts import shadow
+from fitting_room.models.parts import shadow, shadow_nets
 from fitting_room.models.parts.layers import Layers
 from fitting_room.models.parts.sites import UNetShape
 from torch.nn.functional import conv2d, conv_transpose2d
@@ -27,8 +27,8 @@ def features(h, w, rows=1, width=32, seed=0):
 
 
 def module(shape=NARROW, seed=0):
-    made = shadow.ShadowModule(shape, Layers())
-    made.load_state_dict(shadow.initial_state(made.state_dict(), torch.Generator().manual_seed(seed)))
+    made = shadow_nets.ShadowModule(shape, Layers())
+    made.load_state_dict(shadow_nets.initial_state(made.state_dict(), torch.Generator().manual_seed(seed)))
     return made
 
 
@@ -67,7 +67,7 @@ def slow_mask(state, feats, mask):
 
 
 def test_names_shapes_and_numbers_are_those_of_sgdiffusion():
-    full = shadow.ShadowModule(UNetShape(), Layers(device="meta"))
+    full = shadow_nets.ShadowModule(UNetShape(), Layers(device="meta"))
     shapes = {k: tuple(v.shape) for k, v in full.mask_predictor.state_dict().items()}
     assert shapes == {
         "conv_8.weight": (320, 1280, 1, 1), "conv_8.bias": (320,), "conv_16.weight": (320, 1280, 1, 1), "conv_16.bias": (320,),
@@ -104,7 +104,7 @@ def test_mask_of_every_latent_size(height, width):
 
 
 def test_full_width_at_64x64_keeps_sgdiffusions_shapes():
-    full = shadow.ShadowModule(UNetShape(), Layers(device="meta"))
+    full = shadow_nets.ShadowModule(UNetShape(), Layers(device="meta"))
     feats = [torch.empty(1, m * 320, *s, device="meta") for m, s in zip(MULTIPLES, decoder_sizes(64, 64))]
     assert full.mask_predictor(feats, torch.empty(1, 1, 512, 512, device="meta")).shape == (1, 1, 512, 512)
     picture = torch.empty(2, 5, 512, 512, device="meta")
@@ -149,17 +149,33 @@ def test_untrained_scale_is_one_and_bias_zero():
     assert not delta.any() and not bias.any()
 
 
-def test_scale_and_bias_against_torchs_own_batch_norm():
-    """The same ResNet-18 with torch.nn.BatchNorm2d in evaluation mode, filled from the same state."""
-    made = module()
+def sgdiffusion_state(shapes, generator):
+    """A state with SGDiffusion's names: each convolution of ours without its bias, and a batch normalisation after it."""
+    state = {}
+    for name in (k.removesuffix(".weight") for k in shapes if k.endswith(".weight")):
+        conv, norm = name, name.replace("conv", "bn")
+        if name.endswith("downsample"):
+            conv, norm = f"{name}.0", f"{name}.1"
+        elif name == "bg_encoder_64.0":
+            norm = "bg_encoder_64.1"
+        channels = shapes[f"{name}.weight"].shape[0]
+        state[f"{conv}.weight"] = torch.randn(shapes[f"{name}.weight"].shape, generator=generator) * 0.1
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{norm}.{key}"] = torch.rand(channels, generator=generator) + 0.5
+        state[f"{norm}.num_batches_tracked"] = torch.tensor(7)
+    return state
+
+
+def test_the_folded_encoder_is_sgdiffusions_resnet_in_evaluation_mode():
+    made = module().scale_encoder
     generator = torch.Generator().manual_seed(5)
-    state = {k: torch.rand(v.shape, generator=generator) + 0.5 if "bn" in k or v.ndim == 1 else v for k, v in made.scale_encoder.state_dict().items()}
-    made.scale_encoder.load_state_dict(state)
+    state = sgdiffusion_state(made.state_dict(), generator)
+    made.load_state_dict(shadow_nets.fold_norms(state))
     x = torch.rand(1, 5, 32, 48, generator=generator)
 
     def norm(x, name):
         layer = torch.nn.BatchNorm2d(x.shape[1]).eval()
-        layer.load_state_dict({k: state[f"{name}.{k}"] for k in ("weight", "bias", "running_mean", "running_var")}, strict=False)
+        layer.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
         return layer(x)
 
     def block(x, name, stride):
@@ -174,7 +190,7 @@ def test_scale_and_bias_against_torchs_own_batch_norm():
         y = torch.nn.functional.max_pool2d(y, 3, 2, 1)
         for name, stride in (("bg_encoder_64_2.1", 1), ("bg_encoder_128", 2), ("bg_encoder_256", 2), ("bg_encoder_512", 1)):
             y = block(block(y, f"{name}.0", stride), f"{name}.1", 1)
-        out = made.scale_encoder(x)
+        out = made(x)
     assert out.shape == (1, 64, 2, 3)
     assert torch.allclose(out, y, rtol=1e-4, atol=1e-4 * float(y.abs().max()))
 
@@ -198,10 +214,10 @@ def test_pack_is_lossless():
 
 
 def test_initial_state_depends_on_the_generator_only():
-    names = shadow.ShadowModule(NARROW, Layers(device="meta")).state_dict()
+    names = shadow_nets.ShadowModule(NARROW, Layers(device="meta")).state_dict()
     torch.manual_seed(1)
-    one = shadow.initial_state(names, torch.Generator().manual_seed(7))
+    one = shadow_nets.initial_state(names, torch.Generator().manual_seed(7))
     torch.manual_seed(2)
-    two = shadow.initial_state(names, torch.Generator().manual_seed(7))
+    two = shadow_nets.initial_state(names, torch.Generator().manual_seed(7))
     assert one.keys() == names.keys() and all(torch.equal(one[k], two[k]) for k in one)
     assert all(one[k].shape == names[k].shape for k in one)
