@@ -110,11 +110,15 @@ def check_fits(model, method: LoadedMethod) -> UNetShape:
 def read_weights(model, names: list[str]) -> dict[str, Tensor]:
     """The U-Net's own weights by LDM name, float32 on the CPU, without the LoRAs that are merged in while it is loaded.
 
+    A name that ends in a dot means everything below it.
+
     Raises:
         WeightsError: NaN or infinite numbers in the MODEL's weights.
     """
     state, prefix, out = model.model.state_dict(), "diffusion_model.", {}
-    for name in names:
+    whole = [n for n in names if n.endswith(".")]
+    below = [k.removeprefix(prefix) for k in state if k.removeprefix(prefix).startswith(tuple(whole))] if whole else []
+    for name in dict.fromkeys([*(n for n in names if not n.endswith(".")), *below]):
         backup = getattr(model, "backup", {}).get(prefix + name)
         tensor = (state[prefix + name] if backup is None else backup.weight).detach().to("cpu", torch.float32, copy=True)
         if not torch.isfinite(tensor).all():
@@ -218,8 +222,7 @@ def build_method(cls: type[FittingMethod], header: Header, tensors: dict[str, Te
     module.take(own, name, expected=expected, assign=patcher.is_dynamic())
     module.eval().requires_grad_(False)
     patcher.cached_patcher_init = (_rebuild, (cls, header, tensors, name))
-    wanted = {n for n in cls.unets if not n.endswith("?")}
-    if missing := wanted - set(unets):
+    if missing := cls.required_unets(config) - set(unets):
         raise WeightsError(f"'{name}' lacks the weights of {', '.join(sorted(missing))}, which {cls.label} needs; fetch the file again.")
     built = {}
     for part, state in unets.items():

@@ -14,7 +14,7 @@ from .parts.sites import UNetShape
 from .weights import WeightsError, check_keys, check_shapes
 
 ReadWeights = Callable[[list[str]], dict[str, Tensor]]
-"""(LDM names) -> the base U-Net's own weights of these names, without the user's LoRAs."""
+"""(LDM names; one that ends in a dot means all below it) -> the base U-Net's own weights, without the user's LoRAs."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class FittingMethod(nn.Module):
     def __init__(self, config: MethodConfig, layers: Layers):
         super().__init__()
         self.config = config
+
+    @classmethod
+    def required_unets(cls, config: MethodConfig) -> set[str]:
+        """The whole U-Nets that a file of this configuration must carry."""
+        return {name for name in cls.unets if not name.endswith("?")}
 
     @classmethod
     def initial_state(cls, config: MethodConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:
