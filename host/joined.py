@@ -130,7 +130,10 @@ def _attend_group(kernel: Kernel, block, asked: Asked, rows, tiles: int, site: S
         by_scale.setdefault(scale, []).append(pair)
     if not by_scale:
         return kernel(q, k, v)
-    joint = {s: kernel(q, torch.cat([*(p[0] for p in pairs), k], 1), torch.cat([*(p[1] for p in pairs), v], 1)) for s, pairs in by_scale.items()}
+    joint = {}
+    for scale, pairs in by_scale.items():
+        keys, values = zip(*pairs, (k, v))
+        joint[scale] = kernel(q, torch.cat(keys, 1), torch.cat(values, 1))
     if set(joint) == {1.0}:
         return joint[1.0]
     own = kernel(q, k, v)

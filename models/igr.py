@@ -49,8 +49,17 @@ from .parts.tokens import HiddenProjection, ImageProjection, ImageTokens, Resamp
 from .weights import WeightsError
 
 CATEGORIES = ("upper", "lower", "full")
+PROMPTS = ("a photo of an upper body garment", "a photo of a lower body garment", "a photo of a full body garment")
 ADAPTERS = {"plus": (1280, 16), "base": (1024, 4), "full-face": (1280, 257), "none": (0, 0)}
 """Layout -> (width of the image encoder's output, tokens) of the released files for SD1.5."""
+
+ENCODERS = {
+    (True, 1024): "CLIP ViT-H (CLIP-ViT-H-14-laion2B-s32B-b79K)",
+    (False, 1280): "CLIP ViT-H (CLIP-ViT-H-14-laion2B-s32B-b79K)",
+    (True, 1280): "CLIP ViT-bigG (CLIP-ViT-bigG-14-laion2B-39B-b160k)",
+    (False, 1664): "CLIP ViT-bigG (CLIP-ViT-bigG-14-laion2B-39B-b160k)",
+}
+"""(embedding?, width) -> which image encoder gives that."""
 
 WHOLE_UNET = ("time_embed.", "input_blocks.", "middle_block.", "output_blocks.", "out.")
 """All that an SD1.5 U-Net has, by the beginnings of its LDM names."""
@@ -100,7 +109,7 @@ class IGRConfig(MethodConfig):
     tap: str = "norm1"
     uncond_tokens: str = "null"
     uncond_reference: str = "none"
-    prompts: tuple[str, str, str] = ("a photo of an upper body garment", "a photo of a lower body garment", "a photo of a full body garment")
+    prompts: tuple[str, str, str] = PROMPTS
     crop_fill: str = "grey"
     crop_margin: float = 0.04
     start: str = "copy"
@@ -110,7 +119,7 @@ class IGRConfig(MethodConfig):
             if getattr(self, name) not in known:
                 raise WeightsError(f"The option {name} is {getattr(self, name)!r}; this version of IGR knows {', '.join(known)}.")
         if len(self.prompts) != 3 or not all(isinstance(p, str) for p in self.prompts):
-            raise WeightsError(f"The option prompts has {len(self.prompts)} entries; IGR needs three texts: upper, lower and full body.")
+            raise WeightsError(f"The option prompts is {self.prompts!r}; IGR needs three texts: upper, lower and full body.")
         if not 0 <= self.crop_margin <= 1:
             raise WeightsError(f"The option crop_margin is {self.crop_margin}; it is a share of the garment's box, from 0 to 1.")
         width, tokens = ADAPTERS[self.adapter]
@@ -126,6 +135,19 @@ class IGRConfig(MethodConfig):
         if category not in CATEGORIES:
             raise ValueError(f"The category is {category!r}; choose {', '.join(CATEGORIES)}.")
         return self.prompts[CATEGORIES.index(category)]
+
+    def check_encoder(self, width: int) -> None:
+        """Refuse an image encoder of another width than this file was trained with.
+
+        Raises:
+            ValueError: names the width and the encoder that is needed.
+        """
+        if width != self.clip_width:
+            known = ENCODERS.get((self.adapter == "base", self.clip_width), "the image encoder it was trained with")
+            raise ValueError(
+                f"This CLIP vision model gives states {width} wide, and the {self.adapter} adapter of this file needs "
+                f"{self.clip_width}; load {known}."
+            )
 
     def projector(self, layers: Layers) -> nn.Module:
         """The layer that makes image tokens, in the layout's own key names."""
@@ -159,7 +181,8 @@ class IGR(FittingMethod):
         if config.adapter == "none":
             return
         self.image_proj = config.projector(layers)
-        self.ip_adapter = nn.ModuleDict({str(i): CrossAttention(config.unet.channels(s), config.unet.context_dim, layers) for s, i in INDEX_OF.items()})
+        width, context = config.unet.channels, config.unet.context_dim
+        self.ip_adapter = nn.ModuleDict({str(i): CrossAttention(width(site), context, layers) for site, i in INDEX_OF.items()})
 
     @property
     def reads(self) -> str:
@@ -189,7 +212,9 @@ class IGR(FittingMethod):
         layer, tokens = self.ip_adapter[str(INDEX_OF[site])], tokens.to(device=like.device, dtype=like.dtype)
         return layer.to_k_ip(tokens), layer.to_v_ip(tokens)
 
-    def patches(self, references: Sequence[Reference] = (), tokens: ImageTokens | None = None, strength: float = 1.0, token_strength: float = 1.0) -> Patches:
+    def patches(
+        self, references: Sequence[Reference] = (), tokens: ImageTokens | None = None, strength: float = 1.0, token_strength: float = 1.0
+    ) -> Patches:
         """What eq. 3 and eq. 4 ask of the denoiser.
 
         Args:
@@ -237,19 +262,28 @@ class IGR(FittingMethod):
         unet = self.config.unet
         for reference in references:
             if any(s not in reference.features or reference.features[s].shape[-1] != unet.channels(s) for s in SITES):
-                raise ValueError("The garment was looked at by a GarmNet of another width than this IGR file; use the same method for both nodes.")
+                raise ValueError(
+                    "The garment was looked at by a GarmNet of another width than this IGR file; use the same method for both nodes."
+                )
         rows = {r.features[SITES[0]].shape[0] for r in references} - {1}
         if len(rows) > 1:
-            raise ValueError(f"The garments come in batches of {sorted(rows)} pictures, which do not broadcast; give one, or the same number for each.")
+            raise ValueError(
+                f"The garments come in batches of {sorted(rows)} pictures, which do not broadcast; give one, or the same number for each."
+            )
         scales = {r.strength for r in references}
         if len(scales) > 1:
-            raise ValueError(f"The garments have different strengths {sorted(scales)}, which one softmax cannot hold; use Apply IGR once per garment.")
+            raise ValueError(
+                f"The garments have different strengths {sorted(scales)}, which one softmax cannot hold; use Apply IGR once per garment."
+            )
         if tokens is None:
             return
         if self.config.adapter == "none":
             raise ValueError("This IGR file has no low-level path, so it cannot use garment tokens; disconnect them.")
         if tokens.tokens.shape[-1] != unet.context_dim:
-            raise ValueError(f"The garment tokens are {tokens.tokens.shape[-1]} wide and this IGR file needs {unet.context_dim}; encode them with the same method.")
+            raise ValueError(
+                f"The garment tokens are {tokens.tokens.shape[-1]} wide and this IGR file needs {unet.context_dim}; "
+                "encode them with the same method."
+            )
 
     # ---- files and training ------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, load
+from . import anydressing, igr, load
 
 NODES = [
     *load.NODES,
     *anydressing.NODES,
+    *igr.NODES,
 ]

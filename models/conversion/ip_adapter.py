@@ -28,7 +28,7 @@ def matches(names) -> bool:
 
 def adapter_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The two parts of an IP-Adapter under the official names; whatever else a trainer's file holds is left out."""
-    named = {k.replace("adapter_modules.", "ip_adapter.", 1) if k.startswith("adapter_modules.") else k: t for k, t in tensors.items()}
+    named = {k.replace("adapter_modules.", "ip_adapter.", 1): t for k, t in tensors.items()}
     return {k: t for k, t in named.items() if k.startswith(("image_proj.", "ip_adapter."))}
 
 
@@ -39,14 +39,14 @@ def layout(tensors: Mapping[str, Tensor]) -> IGRConfig:
         WeightsError: FaceID, portrait, SDXL and other layouts, by name.
     """
     if any("_lora." in k for k in tensors):
-        raise WeightsError(f"This is an IP-Adapter FaceID file, which looks at faces through InsightFace and not at garments; {USE}.")
+        raise WeightsError(f"This is an IP-Adapter FaceID file, which looks at faces and not at garments; {USE}.")
     if "image_proj.proj.2.weight" in tensors and "image_proj.proj.3.weight" not in tensors:
-        raise WeightsError(f"This is an IP-Adapter portrait file, which looks at faces through InsightFace and not at garments; {USE}.")
+        raise WeightsError(f"This is an IP-Adapter portrait file, which looks at faces and not at garments; {USE}.")
     numbers = sorted(int(k.split(".")[1]) for k in tensors if k.endswith(".to_k_ip.weight"))
     if not numbers or not any(k.startswith("image_proj.") for k in tensors):
         raise WeightsError(f"This is no IP-Adapter, whose file has the keys image_proj.* and ip_adapter.1.to_k_ip.weight; {USE}.")
     if numbers != sorted(INDEX_OF.values()):
-        raise WeightsError(f"This IP-Adapter has {len(numbers)} cross-attentions and Stable Diffusion 1.5 has sixteen, numbered 1, 3 ... 31; {USE}.")
+        raise WeightsError(f"This IP-Adapter has {len(numbers)} cross-attentions where SD1.5 has sixteen (1, 3 ... 31); {USE}.")
     shape = _shape(tensors)
     if "image_proj.latents" in tensors:
         width, count, kind = tensors["image_proj.proj_in.weight"].shape[1], tensors["image_proj.latents"].shape[1], "plus"
@@ -65,7 +65,9 @@ def _shape(tensors: Mapping[str, Tensor]) -> UNetShape:
     return UNetShape(model_channels=channels, context_dim=context)
 
 
-def convert(tensors: Mapping[str, Tensor], source: str = "an IP-Adapter file", like: IGRConfig | None = None) -> tuple[Header, dict[str, Tensor]]:
+def convert(
+    tensors: Mapping[str, Tensor], source: str = "an IP-Adapter file", like: IGRConfig | None = None
+) -> tuple[Header, dict[str, Tensor]]:
     """An IP-Adapter as weights of IGR's low-level path.
 
     Args:
@@ -85,7 +87,9 @@ def convert(tensors: Mapping[str, Tensor], source: str = "an IP-Adapter file", l
         for name, label in (("model_channels", "width"), ("context_dim", "token width")):
             came, wanted = getattr(config.unet, name), getattr(like.unet, name)
             if came != wanted:
-                raise WeightsError(f"This IP-Adapter was made for a U-Net of {label} {came}, and the IGR method has {wanted}; use files of the same family.")
+                raise WeightsError(
+                    f"This IP-Adapter was made for a U-Net of {label} {came}, and the IGR method has {wanted}; use files of one family."
+                )
         config = replace(like, adapter=config.adapter, clip_width=config.clip_width, tokens=config.tokens)
     header = Header(method=IGR.kind, config=config.to_dict(), trained="released", data="see the source", source=source, license=LICENSE)
     return header, dict(tensors)
