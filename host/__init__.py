@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
-from .demo import demo_stack
+from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
 from .encode import check_finite, encode_latent, encode_text, latent_size, with_extras, with_values
 from .files import (
@@ -31,15 +31,16 @@ from .models import (
     read_weights,
     release,
     run_module,
+    trainable_unet,
     unet_shape,
 )
 from .reference import capture
 from .vision import encode_nothing, encode_vision
 
 __all__ = [
-    "adapter_files", "adapter_path", "build_method", "build_unet", "capture", "check_finite", "check_fits", "ComfyExtension",
-    "demo_stack", "encode_latent", "encode_nothing", "encode_text", "encode_vision", "file_tensors", "fingerprint", "install", "io",
-    "latent_size", "layers", "LoadedMethod", "manage", "method_files", "method_path", "methods_directory", "new_method", "output_path",
-    "progress", "read_weights", "register_folders", "release", "run_module", "source_files", "source_path", "stop_if_interrupted", "ui",
-    "unet_shape", "with_extras", "with_values",
+    "ComfyExtension", "LoadedMethod", "adapter_files", "adapter_path", "build_method", "build_unet", "capture", "check_finite",
+    "check_fits", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent", "encode_nothing", "encode_text", "encode_vision",
+    "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
+    "new_method", "output_path", "progress", "read_weights", "register_folders", "release", "run_module", "source_files", "source_path",
+    "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "with_extras", "with_values",
 ]

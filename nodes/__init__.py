@@ -1,9 +1,10 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, igr, load
+from . import anydressing, demo, igr, load
 
 NODES = [
     *load.NODES,
+    *demo.NODES,
     *anydressing.NODES,
     *igr.NODES,
 ]
