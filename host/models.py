@@ -78,6 +78,11 @@ def unet_shape(model) -> UNetShape:
         and isinstance(base.latent_format, comfy.latent_formats.SD15)
         and getattr(unet, "num_classes", None) is None
     )
+    if name == "SD15_instructpix2pix":
+        raise ValueError(
+            "This MODEL has 8 input channels, which the host takes for instruct-pix2pix and feeds accordingly, so no method can use it; "
+            "load an SD1.5 checkpoint of 4 or 9 channels, or the method's own."
+        )
     if not sd15:
         raise ValueError(
             f"This MODEL is {name} ({type(unet).__name__}), and Fitting Room works inside the U-Net of Stable Diffusion 1.5; "

@@ -13,9 +13,8 @@ from ..host import (
     capture,
     check_fits,
     encode_latent,
-    encode_nothing,
     encode_text,
-    encode_vision,
+    image_prompt,
     install,
     io,
     latent_size,
@@ -83,7 +82,7 @@ def garment_tokens(method: LoadedMethod, clip_vision, image, mask) -> ImageToken
         raise ValueError("This IGR file has no low-level path, so it needs no garment tokens; leave Encode Garment Tokens out.")
     image, mask, _ = worn_garment(image, mask)
     crop = crop_garment(image, mask, clip_vision.image_size, config.crop_margin, config.crop_fill)
-    states = [getattr(v, module.reads) for v in (encode_vision(clip_vision, crop), encode_nothing(clip_vision))]
+    states = [getattr(v, module.reads) for v in (image_prompt(clip_vision, crop), image_prompt(clip_vision, None))]
     config.check_encoder(states[0].shape[-1])
     if module.reads == "embedding":
         states[1] = states[1] * 0  # the official null of the base layout is the zero embedding, not the embedding of a picture
