@@ -27,6 +27,7 @@ from .models import (
     manage,
     new_method,
     read_weights,
+    run_module,
     unet_shape,
 )
 from .reference import capture
@@ -34,6 +35,6 @@ from .reference import capture
 __all__ = [
     "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "check_finite", "check_fits", "demo_stack", "encode_latent",
     "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
-    "new_method", "output_path", "progress", "read_weights", "register_folders", "source_files", "source_path", "stop_if_interrupted", "ui",
+    "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted", "ui",
     "unet_shape", "with_extras", "with_values",
 ]

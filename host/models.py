@@ -189,6 +189,14 @@ def manage(module: torch.nn.Module):
     )
 
 
+def run_module(patcher, module: torch.nn.Module, *inputs: Tensor) -> Tensor:
+    """Run a part of a managed module once, on the host's device, and hand the result back where nodes keep theirs."""
+    management = comfy.model_management
+    management.load_models_gpu([patcher])
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    return module(*(t.to(patcher.load_device, dtype) for t in inputs)).to(management.intermediate_device())
+
+
 def build_method(cls: type[FittingMethod], header: Header, tensors: dict[str, Tensor], name: str, disable_dynamic: bool = False) -> LoadedMethod:
     """A method with its weights, managed by the host.
 
@@ -254,5 +262,5 @@ def file_tensors(method: LoadedMethod) -> dict[str, Tensor]:
 
 __all__ = [
     "LoadedMethod", "PlainOps", "build_method", "build_unet", "check_fits", "file_tensors", "fingerprint", "layers", "manage",
-    "new_method", "read_weights", "unet_config", "unet_shape",
+    "new_method", "read_weights", "run_module", "unet_config", "unet_shape",
 ]

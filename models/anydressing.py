@@ -44,6 +44,7 @@ from .method import FittingMethod, MethodConfig, ReadWeights, check_slot
 from .parts.layers import Layers
 from .parts.lora import Lora
 from .parts.patches import Call, Memory, Patches
+from .parts.reference import Reference
 from .parts.sites import SITES, Site, UNetShape, site_from_path
 from .parts.tokens import Resampler, ResamplerConfig
 from .weights import WeightsError
@@ -82,23 +83,6 @@ class AnyDressingConfig(MethodConfig):
                 raise WeightsError(f"The option {name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}.")
         if isinstance(self.resampler, Mapping):
             object.__setattr__(self, "resampler", ResamplerConfig(**self.resampler))
-
-
-@dataclass(frozen=True)
-class Garment:
-    """One garment's captured tokens.
-
-    Attributes:
-        slot: which LoRA captured it.
-        features: per site, (R,M,C).
-        strength: multiplies the garment's values, >= 0; 0 leaves the garment out.
-        size: (height, width) of the garment picture in pixels, for messages.
-    """
-
-    slot: str
-    features: Mapping[Site, Tensor]
-    strength: float = 1.0
-    size: tuple[int, int] = (0, 0)
 
 
 class DressingAttention(nn.Module):
@@ -169,7 +153,7 @@ class AnyDressing(FittingMethod):
 
     # ---- DressingNet -------------------------------------------------------------------------------------------------
 
-    def memory(self, site: Site, garments: Sequence[Garment], like: Tensor) -> tuple[Tensor, Tensor]:
+    def memory(self, site: Site, garments: Sequence[Reference], like: Tensor) -> tuple[Tensor, Tensor]:
         """K' and V' of eq. 6 for all garments together, (R,M,C) each; V' rows carry the garments' own strengths."""
         rows = max(g.features[site].shape[0] for g in garments)
         layer, keys, values = self.da[str(site)], [], []
@@ -180,7 +164,7 @@ class AnyDressing(FittingMethod):
             values.append((v if garment.strength == 1.0 else v * garment.strength).expand(rows, -1, -1))
         return torch.cat(keys, 1), torch.cat(values, 1)
 
-    def patches(self, garments: Sequence[Garment], strength: float = 0.7) -> Patches:
+    def patches(self, garments: Sequence[Reference], strength: float = 0.7) -> Patches:
         """What eq. 6 asks of the denoiser.
 
         Args:
@@ -203,7 +187,7 @@ class AnyDressing(FittingMethod):
 
         return Patches(added_self={s: partial(memory, s) for s in SITES})
 
-    def _check_garments(self, garments: Sequence[Garment]) -> None:
+    def _check_garments(self, garments: Sequence[Reference]) -> None:
         for garment in garments:
             for site in SITES:
                 if site not in garment.features or garment.features[site].shape[-1] != self.config.unet.channels(site):

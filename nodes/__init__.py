@@ -1,0 +1,8 @@
+"""The nodes: each converts once, calls, returns."""
+
+from . import anydressing, load
+
+NODES = [
+    *load.NODES,
+    *anydressing.NODES,
+]

@@ -1,0 +1,1 @@
+"""Workflows as Python, and the JSON files written from it."""

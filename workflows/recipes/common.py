@@ -1,0 +1,41 @@
+"""Pieces that many workflows share."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Node
+
+WORKFLOWS: list = []
+
+DEMO_NOTE = (
+    "**Demo model.** This workflow runs at once, without any download. Unless trained demo weights are bundled, the small demo model is "
+    "untrained and its pictures are patterns of noise. For real pictures put **Load Checkpoint** with an SD1.5 model here "
+    "and **Load Fitting Method** in place of the untrained method."
+)
+
+
+def base(g: Graph, group: str = "Models") -> Node:
+    """The demo stack, where a user puts a checkpoint loader."""
+    g.note(group, DEMO_NOTE)
+    return g.node("base", "FittingRoomDemoModel", group=group, title="Model, text encoder, VAE")
+
+
+def prompts(g: Graph, clip, positive: str, negative: str = "", group: str = "Prompt") -> tuple[Node, Node]:
+    """Positive and negative text."""
+    yes = g.node("positive", "CLIPTextEncode", group=group, title="Prompt", clip=clip, text=positive)
+    no = g.node("negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=clip, text=negative)
+    g.param("prompt", yes, "text", "What the picture shows.")
+    g.param("negative", no, "text", "What it should not show.")
+    return yes, no
+
+
+def sample(g: Graph, model, positive, negative, latent, vae, *, steps: int, cfg: float, seed: int = 1, sampler: str = "ddim",
+           scheduler: str = "ddim_uniform", denoise: float = 1.0, name: str = "sampler", prefix: str = "fitting_room", group: str = "Sample") -> Node:
+    """KSampler, decode and save; returns the decode node, whose IMAGE is the result."""
+    suffix = "" if name == "sampler" else f"_{name}"
+    run = g.node(name, "KSampler", group=group, model=model, positive=positive, negative=negative, latent_image=latent, seed=seed, steps=steps, cfg=cfg,
+                 sampler_name=sampler, scheduler=scheduler, denoise=denoise)
+    picture = g.node(f"decode{suffix}", "VAEDecode", group=group, samples=run["LATENT"], vae=vae)
+    g.node(f"result{suffix}", "SaveImage", group=group, title="Result", images=picture["IMAGE"], filename_prefix=prefix)
+    for param, meaning in (("seed", "Another seed gives another picture."), ("steps", "Sampling steps."), ("cfg", "Guidance.")):
+        g.param(f"{param}{suffix}", run, param, meaning)
+    return picture
