@@ -377,6 +377,8 @@ def install(model, patches: Patches, managed: Sequence = (), start_percent: floa
     out.add_wrapper_with_key(WRAPPERS.DIFFUSION_MODEL, KEY, _Install(patches, start, end if end_percent < 1.0 else -math.inf))
     if _begin not in out.get_wrappers(WRAPPERS.OUTER_SAMPLE, KEY):
         out.add_wrapper_with_key(WRAPPERS.OUTER_SAMPLE, KEY, _begin)
+    if patches.weights:
+        out.add_patches({f"diffusion_model.{name}": ("diff", (tensor,)) for name, tensor in patches.weights.items()})
     if managed:
         key = f"{KEY}_{sum(k.startswith(KEY) for k in out.additional_models)}"
         out.set_additional_models(key, list(managed))

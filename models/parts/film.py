@@ -35,6 +35,11 @@ class Film(nn.Module):
         self.pooled = pooled
         self.to_gamma_beta = layers.conv(channels, 2 * channels, 1)
 
+    @staticmethod
+    def initial(channels: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Zeros: gamma = beta = 0 whatever f is."""
+        return {"to_gamma_beta.weight": torch.zeros(2 * channels, channels, 1, 1), "to_gamma_beta.bias": torch.zeros(2 * channels)}
+
     def prepare(self, f: Tensor, strength: float) -> Prepared:
         """f (B,C,H,W) -> (1 + s gamma, s beta), each (B,C,H,W), or (B,C,1,1) when pooled."""
         if self.pooled:
@@ -55,6 +60,11 @@ class Addition(nn.Module):
         super().__init__()
         self.zero = layers.conv(channels, channels, 1)
 
+    @staticmethod
+    def initial(channels: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Zeros."""
+        return {"zero.weight": torch.zeros(channels, channels, 1, 1), "zero.bias": torch.zeros(channels)}
+
     def prepare(self, f: Tensor, strength: float) -> Prepared:
         """f (B,C,H,W) -> the term (B,C,H,W)."""
         return (strength * self.zero(f),)
@@ -70,7 +80,7 @@ class FeatureAttention(nn.Module):
     "Computed in a manner akin to" TryOnDiffusion, says Diffuse to Choose (section 3.2), and no more.
     """
 
-    def __init__(self, channels: int, heads: int, layers: Layers):
+    def __init__(self, channels: int, layers: Layers, heads: int = 8):
         super().__init__()
         self.heads = heads
         self.norm_h = layers.layer_norm(channels)
@@ -91,3 +101,11 @@ class FeatureAttention(nn.Module):
         queries = self.to_q(self.norm_h(h.flatten(2).transpose(1, 2)))
         added = strength * self.to_out(attend(queries, keys, values, self.heads))
         return h + added.transpose(1, 2).reshape(h.shape)
+
+    @staticmethod
+    def initial(channels: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Projections of variance 1 / channels, norms of 1, and an output of zero."""
+        state = {f"{n}.weight": torch.randn(channels, channels, generator=generator) / channels**0.5 for n in ("to_q", "to_k", "to_v")}
+        for norm in ("norm_h", "norm_f"):
+            state |= {f"{norm}.weight": torch.ones(channels), f"{norm}.bias": torch.zeros(channels)}
+        return state | {"to_out.weight": torch.zeros(channels, channels), "to_out.bias": torch.zeros(channels)}

@@ -143,6 +143,7 @@ class Patches:
             blocks, conditional rows only, or None when `wants_features` is False.
         wants_features: collect `features` for `noise`.
         all_rows: act on unconditional rows too.
+        weights: differences added to the U-Net's own weights by LDM name, on all rows and at all noise levels, as a LoRA is.
     """
 
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
@@ -156,3 +157,4 @@ class Patches:
     noise: Callable[[Tensor, list[Tensor] | None, Call], Tensor] | None = None
     wants_features: bool = False
     all_rows: bool = False
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
