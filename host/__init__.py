@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
-from .demo import demo_stack
+from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
 from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
 from .files import (
@@ -28,13 +28,14 @@ from .models import (
     new_method,
     read_weights,
     run_module,
+    trainable_unet,
     unet_shape,
 )
 from .reference import capture
 
 __all__ = [
-    "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "check_finite", "check_fits", "demo_stack", "encode_latent",
+    "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "check_finite", "check_fits", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent",
     "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
-    "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted", "ui",
+    "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted", "trainable_unet", "ui",
     "unet_shape", "with_extras", "with_values",
 ]

@@ -10,8 +10,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import comfy.cldm.cldm
+import comfy.controlnet
 import comfy.ldm.models.autoencoder
+import comfy.lora
 import comfy.model_management
+import comfy.ops
 import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
@@ -21,7 +25,7 @@ from torch import Tensor
 from ..models.parts.layers import Layers
 from ..models.parts.sites import UNetShape
 from . import blocks
-from .models import PlainOps, build_unet
+from .models import PlainOps, build_unet, unet_config, unet_shape
 
 DEMO_SHAPE = UNetShape(in_channels=4, model_channels=32, context_dim=64, heads=8)
 WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "demo" / "stack.safetensors"
@@ -89,3 +93,30 @@ def demo_stack():
     context = parts["unet"]["input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
     shape = UNetShape(in_channels=width[1], model_channels=width[0], context_dim=context, heads=DEMO_SHAPE.heads)
     return build_unet(shape, parts["unet"], WEIGHTS.name), demo_clip(state=parts["clip"]), demo_vae(state=parts["vae"]), True
+
+
+def demo_controlnet(model, seed: int = 3):
+    """A ControlNet of the model's own width, with weights from a seed; for workflows on the demo model only."""
+    shape = unet_shape(model)
+    config = {k: v for k, v in unet_config(shape).items() if k not in ("out_channels", "use_temporal_resblock", "use_temporal_attention", "dtype")}
+    config |= {"in_channels": 4, "hint_channels": 3}
+    meta = comfy.cldm.cldm.ControlNet(**config, dtype=torch.float32, device="meta", operations=PlainOps)
+    net = comfy.cldm.cldm.ControlNet(**config, dtype=torch.float32, operations=comfy.ops.manual_cast)
+    net.load_state_dict(random_state(meta.state_dict(), seed))
+    return comfy.controlnet.ControlNet(net, load_device=comfy.model_management.get_torch_device())
+
+
+def demo_lora(model, strength: float, seed: int = 4):
+    """A clone of the model with a random low-rank change of its attentions, through the host's own LoRA code."""
+    unet_shape(model)
+    keys = [k for k in comfy.lora.model_lora_keys_unet(model.model, {}).values() if isinstance(k, str) and ".attn" in k and k.endswith("to_v.weight")]
+    loras, names, state = {}, sorted(set(keys)), model.model.state_dict()
+    for number, key in enumerate(names):
+        generator = torch.Generator().manual_seed(seed * 1000 + number)
+        out, width = state[key].shape
+        loras[f"demo.{number}.lora_up.weight"] = torch.randn(out, 4, generator=generator) / 2
+        loras[f"demo.{number}.lora_down.weight"] = torch.randn(4, width, generator=generator) / math.sqrt(width)
+    patches = comfy.lora.load_lora(loras, {f"demo.{i}": k for i, k in enumerate(names)})
+    styled = model.clone()
+    styled.add_patches(patches, strength)
+    return styled

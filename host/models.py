@@ -252,6 +252,19 @@ def new_method(cls: type[FittingMethod], model, seed: int, options: dict) -> Loa
     return build_method(cls, header, tensors, f"new {cls.label}")
 
 
+def trainable_unet(model):
+    """A MODEL's U-Net with its patches, for direct calls: training, and tests of single forwards.
+
+    Returns:
+        (unet, transformer_options): pass a fresh copy of the options to each call; the wrappers are in them.
+    """
+    import comfy.patcher_extension
+
+    options = comfy.patcher_extension.copy_nested_dicts(model.model_options["transformer_options"])
+    comfy.patcher_extension.merge_nested_dicts(options.setdefault("wrappers", {}), model.wrappers, copy_dict1=False)
+    return model.model.diffusion_model, options
+
+
 def file_tensors(method: LoadedMethod) -> dict[str, Tensor]:
     """A method's weights in file names, the U-Nets it carries included."""
     tensors = {k: v.detach().cpu() for k, v in method.module.file_state().items()}
@@ -262,5 +275,5 @@ def file_tensors(method: LoadedMethod) -> dict[str, Tensor]:
 
 __all__ = [
     "LoadedMethod", "PlainOps", "build_method", "build_unet", "check_fits", "file_tensors", "fingerprint", "layers", "manage",
-    "new_method", "read_weights", "run_module", "unet_config", "unet_shape",
+    "new_method", "read_weights", "run_module", "trainable_unet", "unet_config", "unet_shape",
 ]

@@ -1,8 +1,9 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, load
+from . import anydressing, demo, load
 
 NODES = [
     *load.NODES,
+    *demo.NODES,
     *anydressing.NODES,
 ]

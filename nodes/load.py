@@ -1,4 +1,4 @@
-"""Getting a method: from a file, untrained for a model, and back into a file; and the bundled small stack."""
+"""Getting a method: from a file, untrained for a model, and back into a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from ..host import (
     LoadedMethod,
     build_method,
-    demo_stack,
     file_tensors,
     io,
     method_files,
@@ -140,29 +139,4 @@ class SaveMethod(io.ComfyNode):
         return io.NodeOutput(str(path), ui=ui.PreviewText(f"{path.name}\n{method.header.describe()}"))
 
 
-class DemoModel(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="FittingRoomDemoModel",
-            display_name="Demo Model (small)",
-            category="Fitting Room/Methods",
-            description="A small stack of SD1.5's shape (about 12 million parameters), so that every workflow runs before any download. "
-            "Unless trained demo weights are bundled its weights are random: the pictures are patterns of noise and show only that the workflow runs. "
-            "For real pictures put Load Checkpoint with an SD1.5 model in its place.",
-            search_aliases=["test model", "tiny sd15", "placeholder checkpoint"],
-            inputs=[],
-            outputs=[
-                io.Model.Output(display_name="model", tooltip="A narrow SD1.5 U-Net."),
-                io.Clip.Output(display_name="clip", tooltip="A two-layer text encoder."),
-                io.Vae.Output(display_name="vae", tooltip="A small autoencoder, 8 pixels per latent pixel."),
-            ],
-        )
-
-    @classmethod
-    def execute(cls):
-        model, clip, vae, _ = demo_stack()
-        return io.NodeOutput(model, clip, vae)
-
-
-NODES = [LoadMethod, NewMethod, SaveMethod, DemoModel]
+NODES = [LoadMethod, NewMethod, SaveMethod]

@@ -1,0 +1,40 @@
+"""What host tests share: a base model, prompts, a sampling run, and weights that are not zero."""
+
+from __future__ import annotations
+
+import torch
+
+SIZE = (16, 12)  # latent height and width: 128 x 96 pixels
+
+
+def sample(model, positive, negative, *, batch=1, cfg=5.0, steps=3, seed=1, size=SIZE, sampler="ddim", callback=None):
+    """One KSampler run of the host on an empty latent; returns the latents."""
+    import comfy.sample
+
+    latent = torch.zeros(batch, 4, *size)
+    with torch.inference_mode():
+        noise = comfy.sample.prepare_noise(latent, seed)
+        return comfy.sample.sample(
+            model, noise, steps, cfg, sampler, "normal", positive, negative, latent, disable_pbar=True, seed=seed, callback=callback
+        ).clone()
+
+
+def prompts(clip, positive="a person in a park", negative="blurry"):
+    """Two conditionings of equal length."""
+    with torch.inference_mode():
+        return tuple(clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (positive, negative))
+
+
+def randomise(method, seed=0, scale=0.3):
+    """Give every weight of a loaded method a value that is not zero, so that each part of it shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        for parameter in method.module.parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            parameter.data.add_(torch.randn(parameter.shape, generator=generator) * scale / max(fan_in, 1) ** 0.5)
+    return method
+
+
+def close(a, b, tolerance=1e-4):
+    """Equal within float rounding, relative to the largest value."""
+    return float((a - b).abs().max()) <= tolerance * float(b.abs().max())
