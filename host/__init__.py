@@ -16,6 +16,7 @@ from .files import (
     source_path,
     stop_if_interrupted,
 )
+from .inpaint import LAYOUTS, inpaint_conditioning, widen
 from .models import (
     LoadedMethod,
     build_method,
@@ -32,10 +33,12 @@ from .models import (
     unet_shape,
 )
 from .reference import capture
+from .vision import DEMO_ENCODERS, check_encoder, demo_vision, hidden_states
 
 __all__ = [
     "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "check_finite", "check_fits", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent",
     "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
     "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted", "trainable_unet", "ui",
     "unet_shape", "with_extras", "with_values",
+    "DEMO_ENCODERS", "LAYOUTS", "check_encoder", "demo_vision", "hidden_states", "inpaint_conditioning", "widen",
 ]

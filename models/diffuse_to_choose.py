@@ -216,7 +216,7 @@ class DiffuseToChoose(FittingMethod):
         if in_channels < wanted:
             raise ValueError(
                 f"This Diffuse to Choose file was made for an inpainting U-Net of {wanted} input channels, and the MODEL has {in_channels}; "
-                "load an SD1.5 inpainting checkpoint (Widen for Inpainting makes one of a 4-channel model)."
+                "load the SD1.5 inpainting checkpoint that it was trained with."
             )
 
     def weight_changes(self) -> dict[str, Tensor]:
