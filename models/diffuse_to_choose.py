@@ -25,6 +25,7 @@ Differs from the paper, or fills what it leaves open:
 - DINOv2 gives 256 or 257 tokens (3.2, 5.2); 257. The MLP of 3.2 is the single layer of 5.2.
 - What trains is not said. The denoiser's text projections must learn the new tokens, so `main_unet="cross_attention"`
   holds differences for its cross-attention keys and values; they act at any strength except 0.
+  A trainer reaches them through `weight_changes`, not through `patches`, which carries them as data.
 - Strength s multiplies gamma and beta, never h.
 - `integration`: "film", and table 1's "add" and "cross_attention". `hint`: "pixels", "latent" (the product pasted into
   m * x_s before the VAE, no adapter, 4.3), or "off": Paint by Example's ladder (4.2, table 2).
@@ -32,6 +33,7 @@ Differs from the paper, or fills what it leaves open:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -43,7 +45,7 @@ from .parts.film import Addition, FeatureAttention, Film, Prepared
 from .parts.kept import Kept
 from .parts.layers import Layers
 from .parts.patches import Call, Patches
-from .parts.sites import SITES, Site, UNetShape
+from .parts.sites import SITES, Site, UNetShape, site_from_path
 from .parts.spatial import FEATURES, EncoderCopy, encoder_names, feature_multiple, feature_stride
 from .parts.tokens import ImageTokens
 from .weights import WeightsError
@@ -154,10 +156,8 @@ class DiffuseToChoose(FittingMethod):
             self.encoder = EncoderCopy(UNetShape(4, unet.model_channels, unet.context_dim, unet.heads), layers)
         self.fuse = nn.ModuleDict({str(k): self._fusion(feature_multiple(k) * unet.model_channels, layers) for k in config.places})
         self.tokens = ImageTokens(config.token_width, unet.context_dim, layers)
-        self.cross = nn.ParameterDict(
-            {f"{s}_{n}": layers.parameter(unet.channels(s), unet.context_dim) for s in SITES for n in ("k", "v")}
-            if config.main_unet == "cross_attention" else {}
-        )
+        sites = SITES if config.main_unet == "cross_attention" else ()
+        self.cross = nn.ModuleDict({f"{s}_{n}": layers.linear(unet.context_dim, unet.channels(s), bias=False) for s in sites for n in ("k", "v")})
 
     def _fusion(self, channels: int, layers: Layers) -> nn.Module:
         options = {"film": {"pooled": self.config.film_mode == "channel"}, "cross_attention": {"heads": self.config.unet.heads}}
@@ -221,9 +221,8 @@ class DiffuseToChoose(FittingMethod):
 
     def weight_changes(self) -> dict[str, Tensor]:
         """Differences to add to the denoiser's own weights, by LDM name; empty while all of them are zero."""
-        if not any(bool(t.any()) for t in self.cross.values()):
-            return {}
-        return {f"{s.ldm_path}.attn2.to_{n}.weight": self.cross[f"{s}_{n}"].detach() for s in SITES for n in ("k", "v")}
+        changes = {self.to_file(f"cross.{k}.weight").removeprefix("cross."): layer.weight.detach() for k, layer in self.cross.items()}
+        return changes if any(bool(t.any()) for t in changes.values()) else {}
 
     # ---- files and training --------------------------------------------------------------------------------------------
 
@@ -248,21 +247,15 @@ class DiffuseToChoose(FittingMethod):
 
     @classmethod
     def to_module(cls, name: str) -> str:
-        """`cross.<LDM layer>.attn2.to_k.weight` -> `cross.<site>_k`."""
-        for site in SITES:
-            for n in ("k", "v"):
-                if name == f"cross.{site.ldm_path}.attn2.to_{n}.weight":
-                    return f"cross.{site}_{n}"
-        return name
+        """`cross.<LDM transformer>.attn2.to_k.weight` -> `cross.<site>_k.weight`."""
+        match = re.fullmatch(r"cross\.(.+)\.attn2\.to_([kv])\.weight", name)
+        return f"cross.{site_from_path(match[1])}_{match[2]}.weight" if match else name
 
     @classmethod
     def to_file(cls, name: str) -> str:
         """The inverse of `to_module`."""
-        parts = name.split(".")
-        if parts[0] != "cross":
-            return name
-        stage, block, n = parts[1].split("_")
-        return f"cross.{Site(stage, int(block)).ldm_path}.attn2.to_{n}.weight"
+        match = re.fullmatch(r"cross\.(input|middle|output)_(\d+)_([kv])\.weight", name)
+        return f"cross.{Site(match[1], int(match[2])).ldm_path}.attn2.to_{match[3]}.weight" if match else name
 
 
 class _HintRun:
