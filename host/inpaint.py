@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.parts.channels import MASKED_EXTRA, PAINT_BY_EXAMPLE
 from ..models.parts.sites import UNetShape
+from .channels import with_channels
 from .encode import LATENT, check_finite, latent_size, with_extras, with_values
 from .models import build_unet, read_weights, unet_shape
 
@@ -45,12 +47,13 @@ def inpaint_conditioning(positive: list, negative: list, vae, image: Tensor, mas
     if layout == "inpainting":
         values = {"concat_latent_image": raw, "concat_mask": repaint}
     else:  # the released code resizes the mask bilinearly and does not round it
-        keep = F.interpolate(1 - repaint, (height, width), mode="bilinear").to(scaled)
-        values = {"noise_concat": torch.cat((scaled, keep), 1)}
+        small = F.interpolate(repaint, (height, width), mode="bilinear")
+        stack = PAINT_BY_EXAMPLE.stack(masked=scaled, mask=small)
+        positive, negative, values = with_channels(positive, PAINT_BY_EXAMPLE, stack), with_channels(negative, PAINT_BY_EXAMPLE, stack), {}
     latent = {"samples": check_finite(vae.encode(image[..., :3]), "The latent of the picture")}
     if noise_mask:
         latent["noise_mask"] = repaint
-    return *(with_values(with_extras(c, masked=scaled), **values) for c in (positive, negative)), latent
+    return *(with_values(with_extras(c, **{MASKED_EXTRA: scaled}), **values) for c in (positive, negative)), latent
 
 
 def widen(model, in_channels: int = 9):

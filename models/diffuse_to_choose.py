@@ -41,18 +41,18 @@ import torch
 from torch import Tensor, nn
 
 from .method import FittingMethod, MethodConfig, ReadWeights
+from .parts.channels import masked_latent
 from .parts.film import Addition, FeatureAttention, Film, Prepared
 from .parts.kept import Kept
 from .parts.layers import Layers
 from .parts.patches import Call, Patches
 from .parts.sites import SITES, Site, UNetShape, site_from_path
-from .parts.spatial import FEATURES, EncoderCopy, encoder_names, feature_multiple, feature_stride
+from .parts.spatial import SpatialEncoder, feature_stride, feature_width
 from .parts.tokens import ImageTokens
 from .weights import WeightsError
 
-MASKED = "masked"
-"""Name of the extra tensor that carries E(m * x_s), scaled, for a U-Net whose own input lacks it."""
-
+FEATURES = 13
+ENTRY = "encoder.net.input_blocks.0.0.weight"
 ADAPTER_WIDTHS = (3, 16, 32, 96, 4)
 FUSIONS = {"film": Film, "add": Addition, "cross_attention": FeatureAttention}
 ENCODER_WIDTHS = {"dino_giant": 1536, "dino_large": 1024, "clip_cls": 1024, "clip_all": 1024}
@@ -153,8 +153,8 @@ class DiffuseToChoose(FittingMethod):
         self.adapter = Adapter(layers) if config.hint == "pixels" else None
         self.encoder = None
         if config.hint != "off":
-            self.encoder = EncoderCopy(UNetShape(4, unet.model_channels, unet.context_dim, unet.heads), layers)
-        self.fuse = nn.ModuleDict({str(k): self._fusion(feature_multiple(k) * unet.model_channels, layers) for k in config.places})
+            self.encoder = SpatialEncoder(UNetShape(4, unet.model_channels, unet.context_dim, unet.heads), layers)
+        self.fuse = nn.ModuleDict({str(k): self._fusion(feature_width(unet, k), layers) for k in config.places})
         self.tokens = ImageTokens(config.token_width, unet.context_dim, layers)
         sites = SITES if config.main_unet == "cross_attention" else ()
         self.cross = nn.ModuleDict({f"{s}_{n}": layers.linear(unet.context_dim, unet.channels(s), bias=False) for s in sites for n in ("k", "v")})
@@ -238,11 +238,11 @@ class DiffuseToChoose(FittingMethod):
         if config.hint == "pixels":
             state |= {f"adapter.{k}": t for k, t in Adapter.initial(generator).items()}
         if config.hint != "off":
-            state |= {f"encoder.{k}": t.clone() for k, t in read(encoder_names()).items()}
+            state |= {f"encoder.net.{k}": t for k, t in read(SpatialEncoder.names()).items()}
             first = 0 if config.conv_in == "noise" else 5
-            state["encoder.input_blocks.0.0.weight"] = state["encoder.input_blocks.0.0.weight"][:, first : first + 4].clone()
+            state[ENTRY] = state[ENTRY][:, first : first + 4].clone()
         for k in config.places:
-            state |= {f"fuse.{k}.{name}": t for name, t in FUSIONS[config.integration].initial(feature_multiple(k) * config.unet.model_channels, generator).items()}
+            state |= {f"fuse.{k}.{name}": t for name, t in FUSIONS[config.integration].initial(feature_width(config.unet, k), generator).items()}
         return state
 
     @classmethod
@@ -302,22 +302,3 @@ class _HintRun:
                 f"The hint is {given} pixels, but what is sampled here is {here}: a hint covers the whole picture, so give it the size of the "
                 "picture, and do not combine it with area conditioning or tiled sampling."
             )
-
-
-def masked_latent(call: Call) -> Tensor:
-    """E(m * x_s) of the rows that see the hint, (rows,4,h,w), scaled.
-
-    From the conditioning's own extra where our node put it, else from the input of an inpainting U-Net, whose order is
-    [z 4, mask 1, masked 4] in the host.
-
-    Raises:
-        ValueError: neither is there.
-    """
-    if MASKED in call.extras:
-        return call.select(call.extras[MASKED]).to(call.x.dtype)
-    if call.x.shape[1] < 9:
-        raise ValueError(
-            "The hint encoder needs the masked picture, and neither the conditioning nor this 4-channel MODEL's input carries it; "
-            "put Inpaint Conditioning (Fitting Room) between the product's tokens and the sampler."
-        )
-    return call.select(call.x[:, 5:9])

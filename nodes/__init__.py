@@ -1,10 +1,11 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, composite, demo, diffuse_to_choose, hint, load
+from . import anydressing, composite, demo, diffuse_to_choose, hint, load, vision
 
 NODES = [
     *load.NODES,
     *demo.NODES,
+    *vision.NODES,
     *anydressing.NODES,
     *diffuse_to_choose.NODES,
     *hint.NODES,

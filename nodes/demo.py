@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host import DEMO_ENCODERS, demo_controlnet, demo_lora, demo_stack, demo_vision, io
+from ..host import demo_controlnet, demo_lora, demo_stack, io
 
 
 class DemoModel(io.ComfyNode):
@@ -69,22 +69,4 @@ class DemoLora(io.ComfyNode):
         return io.NodeOutput(demo_lora(model, strength))
 
 
-class DemoVision(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="FittingRoomDemoVision",
-            display_name="Demo Image Encoder (untrained)",
-            category="Fitting Room/Demo",
-            description="An image encoder of the real width with one layer and random weights, to run workflows with. For real pictures put Load CLIP Vision in its place.",
-            search_aliases=["test clip vision", "dinov2", "placeholder"],
-            inputs=[io.Combo.Input("encoder", options=list(DEMO_ENCODERS), default="DINOv2 giant", tooltip="Which encoder's width and token count.")],
-            outputs=[io.ClipVision.Output(display_name="clip_vision", tooltip="For the nodes that look at pictures.")],
-        )
-
-    @classmethod
-    def execute(cls, encoder):
-        return io.NodeOutput(demo_vision(encoder))
-
-
-NODES = [DemoModel, DemoControlNet, DemoLora, DemoVision]
+NODES = [DemoModel, DemoControlNet, DemoLora]

@@ -9,7 +9,8 @@ from ..host import (
     check_encoder,
     check_fits,
     encode_latent,
-    hidden_states,
+    encode_vision,
+    final_norm,
     inpaint_conditioning,
     install,
     io,
@@ -24,7 +25,7 @@ from .sockets import Method, check_range, percent_inputs
 CATEGORY = "Fitting Room/Diffuse to Choose"
 ALIASES = ["diffuse to choose", "dtc", "product insertion", "virtual try-all", "try-on", "insert object", "reference inpainting"]
 KIND, LABEL = "diffuse_to_choose", "Diffuse to Choose"
-SMALL = " DINOv2 small and base do not fit; Diffuse to Choose works with giant (1536) or large (1024)."
+SMALL = " (DINOv2 small and base do not fit: Diffuse to Choose works with giant, 1536 wide, or large, 1024)"
 
 
 def product_tokens(method, clip_vision, image):
@@ -32,7 +33,7 @@ def product_tokens(method, clip_vision, image):
     config = method.module.config
     dino = config.image_encoder.startswith("dino")
     check_encoder(clip_vision, "dinov2" if dino else "clip_vision_model", config.token_width, f"this {LABEL} file", SMALL if dino else "")
-    states = hidden_states(clip_vision, as_image(image, "The product picture"), normalise=True)
+    states = final_norm(clip_vision, encode_vision(clip_vision, as_image(image, "The product picture"), like_host=True).last)
     states = states[:, :1] if config.image_encoder == "clip_cls" else states
     tokens = run_module(method.patcher, method.module.tokens, states)
     return tokens, method.module.tokens.nulls(tokens)
