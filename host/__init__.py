@@ -2,12 +2,35 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
-from .attach import attachment, check_predicts_noise, with_attachment
-from .channels import channel_route, with_channels
-from .demo import demo_controlnet, demo_lora, demo_stack
-from .denoiser import install
-from .encode import check_finite, encode_latent, latent_samples, latent_size, with_extras, with_values
+from .attach import (
+    attachment,
+    check_predicts_noise,
+    with_attachment,
+)
+from .channels import (
+    channel_route,
+    with_channels,
+)
+from .demo import (
+    demo_controlnet,
+    demo_lora,
+    demo_stack,
+)
+from .denoiser import (
+    install,
+)
+from .encode import (
+    check_finite,
+    encode_latent,
+    encode_text,
+    latent_samples,
+    latent_size,
+    with_extras,
+    with_values,
+)
 from .files import (
+    adapter_files,
+    adapter_path,
     method_files,
     method_path,
     methods_directory,
@@ -18,28 +41,96 @@ from .files import (
     source_path,
     stop_if_interrupted,
 )
+from .inpaint import (
+    inpaint_conditioning,
+    LAYOUTS,
+    widen,
+)
 from .models import (
-    LoadedMethod,
     build_method,
     build_unet,
     check_fits,
     file_tensors,
     fingerprint,
     layers,
+    LoadedMethod,
     manage,
     new_method,
     read_weights,
+    release,
     run_module,
     trainable_unet,
     unet_shape,
 )
-from .one_call import one_call
-from .reference import capture
+from .one_call import (
+    one_call,
+)
+from .reference import (
+    capture,
+)
+from .vision import (
+    check_encoder,
+    demo_vision,
+    encode_vision,
+    final_norm,
+    image_prompt,
+    vision_width,
+)
 
 __all__ = [
-    "ComfyExtension", "LoadedMethod", "attachment", "build_method", "build_unet", "capture", "channel_route", "check_finite",
-    "check_fits", "check_predicts_noise", "demo_controlnet", "demo_lora", "demo_stack", "encode_latent", "file_tensors", "fingerprint",
-    "install", "io", "latent_samples", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
-    "new_method", "one_call", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path",
-    "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "with_attachment", "with_channels", "with_extras", "with_values",
+    "adapter_files",
+    "adapter_path",
+    "attachment",
+    "build_method",
+    "build_unet",
+    "capture",
+    "channel_route",
+    "check_encoder",
+    "check_finite",
+    "check_fits",
+    "check_predicts_noise",
+    "ComfyExtension",
+    "demo_controlnet",
+    "demo_lora",
+    "demo_stack",
+    "demo_vision",
+    "encode_latent",
+    "encode_text",
+    "encode_vision",
+    "file_tensors",
+    "final_norm",
+    "fingerprint",
+    "image_prompt",
+    "inpaint_conditioning",
+    "install",
+    "io",
+    "latent_samples",
+    "latent_size",
+    "layers",
+    "LAYOUTS",
+    "LoadedMethod",
+    "manage",
+    "method_files",
+    "method_path",
+    "methods_directory",
+    "new_method",
+    "one_call",
+    "output_path",
+    "progress",
+    "read_weights",
+    "register_folders",
+    "release",
+    "run_module",
+    "source_files",
+    "source_path",
+    "stop_if_interrupted",
+    "trainable_unet",
+    "ui",
+    "unet_shape",
+    "vision_width",
+    "widen",
+    "with_attachment",
+    "with_channels",
+    "with_extras",
+    "with_values",
 ]

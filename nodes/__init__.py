@@ -1,10 +1,7 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, demo, load, pm_jewelry
-
-NODES = [
-    *load.NODES,
-    *demo.NODES,
-    *anydressing.NODES,
+    *igr.NODES,
+    *diffuse_to_choose.NODES,
     *pm_jewelry.NODES,
-]
+    *hint.NODES,
+    *composite.NODES,
