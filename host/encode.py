@@ -62,3 +62,31 @@ def encode_text(clip, text: str) -> list:
     if clip is None:
         raise ValueError("The text encoder is missing: this checkpoint holds none; load one with a CLIP loader node.")
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def check_finite(tensor: Tensor, name: str) -> Tensor:
+    """Refuse NaN and infinite numbers.
+
+    Raises:
+        ValueError: names the tensor.
+    """
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} has NaN or infinite numbers; the node before it went wrong (a half-precision VAE often does), fix or replace it.")
+    return tensor
+
+
+def with_extras(conditioning: list, **tensors: Tensor) -> list:
+    """A conditioning that carries row-aligned latents-sized tensors (B,C,h,w) to the methods, by name.
+
+    The host repeats them to the batch and narrows them to an area; methods find them in `Call.extras`.
+    """
+    out = []
+    for text, values in conditioning:
+        conds = {f"{EXTRA}{k}": comfy.conds.CONDNoiseShape(t) for k, t in tensors.items()}
+        out.append([text, {**values, "model_conds": {**values.get("model_conds", {}), **conds}}])
+    return out
+
+
+def with_values(conditioning: list, **values) -> list:
+    """A conditioning with more entries in its dictionaries; the given one stays as it was."""
+    return [[text, {**old, **values}] for text, old in conditioning]

@@ -18,3 +18,18 @@ METHODS: dict[str, type[FittingMethod]] = {
         PMJewelry,
     )
 }
+
+
+def method_class(kind: str, name: str) -> type[FittingMethod]:
+    """The class of a method.
+
+    Args:
+        kind: as in the header.
+        name: what to call the file in errors.
+
+    Raises:
+        WeightsError: a method this version does not know.
+    """
+    if kind not in METHODS:
+        raise WeightsError(f"'{name}' holds weights of the method {kind!r}, which this version does not know; it knows {', '.join(METHODS)}. Update Fitting Room.")
+    return METHODS[kind]
