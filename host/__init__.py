@@ -6,6 +6,7 @@ from .channels import channel_route, with_channels
 from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
 from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
+from .evaluate import evaluate
 from .files import (
     method_files,
     method_path,
@@ -37,8 +38,8 @@ from .vision import demo_vision, encode_vision, vision_width
 
 __all__ = [
     "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "channel_route", "check_finite", "check_fits",
-    "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent", "encode_vision", "file_tensors", "fingerprint",
-    "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory", "new_method",
-    "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted",
-    "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras", "with_values",
+    "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent", "encode_vision", "evaluate", "file_tensors",
+    "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
+    "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path",
+    "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras", "with_values",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .anydressing import AnyDressing
 from .method import FittingMethod
+from .sift_vton import SiftVton
 from .weights import WeightsError
 
-METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing,)}
+METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing, SiftVton)}
 
 
 def method_class(kind: str, name: str) -> type[FittingMethod]:
