@@ -33,6 +33,7 @@ from .models import (
     trainable_unet,
     unet_shape,
 )
+from .plms import plms, plms_sigmas
 from .reference import capture
 from .vision import demo_vision, encode_vision, vision_width
 
@@ -40,6 +41,7 @@ __all__ = [
     "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "channel_route", "check_finite", "check_fits",
     "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent", "encode_vision", "evaluate", "file_tensors",
     "fingerprint", "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory",
-    "new_method", "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path",
-    "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras", "with_values",
+    "new_method", "output_path", "plms", "plms_sigmas", "progress", "read_weights", "register_folders", "run_module", "source_files",
+    "source_path", "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras",
+    "with_values",
 ]
