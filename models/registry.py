@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from .anydressing import AnyDressing
+from .diffuse_to_choose import DiffuseToChoose
+from .igr import IGR
 from .method import FittingMethod
 from .sift_vton import SiftVton
 from .weights import WeightsError
 
-METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing, SiftVton)}
+METHODS: dict[str, type[FittingMethod]] = {
+    cls.kind: cls
+    for cls in (
+        AnyDressing,
+        IGR,
+        DiffuseToChoose,
+        SiftVton,
+    )
+}
 
 
 def method_class(kind: str, name: str) -> type[FittingMethod]:

@@ -1,6 +1,16 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, demo, load, sampling, vision
+from . import (
+    anydressing,
+    composite,
+    demo,
+    diffuse_to_choose,
+    hint,
+    igr,
+    load,
+    sampling,
+    vision,
+)
 
 NODES = [
     *load.NODES,
@@ -8,4 +18,8 @@ NODES = [
     *vision.NODES,
     *sampling.NODES,
     *anydressing.NODES,
+    *igr.NODES,
+    *diffuse_to_choose.NODES,
+    *hint.NODES,
+    *composite.NODES,
 ]
