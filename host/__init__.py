@@ -28,6 +28,9 @@ from .encode import (
     with_extras,
     with_values,
 )
+from .evaluate import (
+    evaluate,
+)
 from .files import (
     adapter_files,
     adapter_path,
@@ -65,6 +68,10 @@ from .models import (
 from .one_call import (
     one_call,
 )
+from .plms import (
+    plms,
+    plms_sigmas,
+)
 from .reference import (
     capture,
 )
@@ -97,6 +104,7 @@ __all__ = [
     "encode_latent",
     "encode_text",
     "encode_vision",
+    "evaluate",
     "file_tensors",
     "final_norm",
     "fingerprint",
@@ -116,6 +124,8 @@ __all__ = [
     "new_method",
     "one_call",
     "output_path",
+    "plms",
+    "plms_sigmas",
     "progress",
     "read_weights",
     "register_folders",

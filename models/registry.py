@@ -7,6 +7,7 @@ from .diffuse_to_choose import DiffuseToChoose
 from .igr import IGR
 from .method import FittingMethod
 from .pm_jewelry import PMJewelry
+from .sift_vton import SiftVton
 from .weights import WeightsError
 
 METHODS: dict[str, type[FittingMethod]] = {
@@ -16,6 +17,7 @@ METHODS: dict[str, type[FittingMethod]] = {
         IGR,
         DiffuseToChoose,
         PMJewelry,
+        SiftVton,
     )
 }
 

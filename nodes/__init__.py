@@ -9,6 +9,7 @@ from . import (
     igr,
     load,
     pm_jewelry,
+    sampling,
     vision,
 )
 
@@ -16,6 +17,7 @@ NODES = [
     *load.NODES,
     *demo.NODES,
     *vision.NODES,
+    *sampling.NODES,
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,
