@@ -22,6 +22,7 @@ class Person:
     mesh: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> np.ndarray | None:
+        """A body point, None where it was not found."""
         return self.body.get(name)
 
     def has(self, *names: str) -> bool:
