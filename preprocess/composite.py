@@ -34,6 +34,11 @@ def aligned(result: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     The host's VAE drops what exceeds a multiple of 8, half on each side: such a result goes back where it was cut from and the
     source's own border is kept around it. Anything of the same proportions is resized; other proportions raise ValueError.
     """
+    for name, picture in (("source", source), ("result", result)):
+        if picture.dim() != 4 or picture.shape[-1] != source.shape[-1] or 0 in picture.shape:
+            raise ValueError(f"The {name} has shape {tuple(picture.shape)}, but a picture (batch, height, width, 3) was expected.")
+        if not bool(torch.isfinite(picture).all()):
+            raise ValueError(f"The {name} contains NaN or infinite values; check the sampler and the VAE that made it.")
     height, width = source.shape[1:3]
     h, w = result.shape[1:3]
     result = _same_scale(result.to(source.device), source)

@@ -64,6 +64,13 @@ def test_same_proportions_are_resized_and_others_refused():
         composite.composite_back(SOURCE, torch.rand(1, 512, 512, 3), MASK)
 
 
+def test_broken_results_are_refused():
+    with pytest.raises(ValueError, match="The result contains NaN or infinite values; check the sampler and the VAE"):
+        composite.composite_back(SOURCE, RESULT * float("nan"), MASK)
+    with pytest.raises(ValueError, match=r"The result has shape \(1, 240, 320, 4\)"):
+        composite.composite_back(SOURCE, torch.zeros(1, 240, 320, 4), MASK)
+
+
 def test_batches():
     out = composite.composite_back(SOURCE, torch.cat([RESULT, SOURCE]), MASK)
     assert len(out) == 2 and torch.equal(out[1], SOURCE[0]) and not torch.equal(out[0], SOURCE[0])

@@ -96,6 +96,24 @@ def test_the_other_half_of_the_outfit_stays():
     assert not lower[LABELS[:, None] == 5].any()
 
 
+def test_drawn_shapes_end_where_the_other_half_of_the_outfit_begins():
+    waist = int(torch.nonzero(LABELS[0] == 9)[0, 0])                                 # the trousers' first row
+    upper, _ = agnostic_mask(*SIZE, Wish("upper", grow_px=0), **SOURCES["both"])
+    shirt = (LABELS[0] == 5)[waist:]
+    assert not (upper[0, 0, waist:, 150:250] * ~shirt[:, 150:250]).any()             # no fringe beside the trousers
+    lower, _ = agnostic_mask(*SIZE, Wish("lower", grow_px=0), **SOURCES["both"])
+    assert not lower[0, 0, :waist].any()
+
+
+def test_a_drawn_sleeve_is_wide_enough_to_hide_a_loose_one():
+    region = body.sleeve(PERSON, "left", "long", SIZE)
+    elbow, wrist = (np.array(STANDING[f"left_{joint}"], float) for joint in ("elbow", "wrist"))
+    across = np.array([wrist[1] - elbow[1], elbow[0] - wrist[0]]) / np.hypot(*(wrist - elbow))
+    for offset in (-15, 15):                                                         # a sixth of the shoulders to each side
+        x, y = np.rint((elbow + wrist) / 2 + offset * across).astype(int)
+        assert region[y, x]
+
+
 def test_keep_is_a_choice():
     sources = SOURCES["both"]
     kept, _ = agnostic_mask(*SIZE, Wish(style="bounding_box"), **sources)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fitting_room.preprocess import pose
+from fitting_room.preprocess.pose import Person, merged
 
 
 def flat(points: dict, names) -> list[float]:
@@ -54,6 +55,15 @@ def test_meshes_are_scaled_and_the_largest_taken():
     mesh = np.random.default_rng(0).random((478, 2)) * 40
     found = pose.read_mesh({"frames": [[{"landmarks_xy": mesh / 3}, {"landmarks_xy": mesh}], []], "image_size": (100, 50)}, 200, 100)
     assert np.allclose(found[0].mesh, mesh * 2) and found[1] is None
+
+
+def test_bodies_and_meshes_are_merged_by_picture():
+    body, face = Person({"nose": np.array([1.0, 2.0])}), Person(mesh=np.zeros((478, 2)))
+    rows = merged([body, None, body], [face, face, None])
+    assert rows[0].mesh is face.mesh and rows[0]["nose"] is body["nose"] and rows[1] is face and rows[2] is body
+    assert merged([], [face]) == [face] and len(merged([body], [face, face])) == 2
+    with pytest.raises(ValueError, match="2 poses and 3 faces do not fit together"):
+        merged([body] * 2, [face] * 3)
 
 
 def test_other_things_get_a_sentence():
