@@ -344,6 +344,8 @@ def install(
             out.add_wrapper_with_key(WRAPPERS.DIFFUSION_MODEL, KEY, _Install(part, start, end, null))
     if _begin not in out.get_wrappers(WRAPPERS.OUTER_SAMPLE, KEY):
         out.add_wrapper_with_key(WRAPPERS.OUTER_SAMPLE, KEY, _begin)
+    if patches.weights:
+        out.add_patches({f"diffusion_model.{name}": ("diff", (tensor,)) for name, tensor in patches.weights.items()})
     if managed:
         key = f"{KEY}_{sum(k.startswith(KEY) for k in out.additional_models)}"
         out.set_additional_models(key, list(managed))

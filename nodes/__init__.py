@@ -1,6 +1,15 @@
 """The nodes: each converts once, calls, returns."""
 
-from . import anydressing, demo, igr, load, vision
+from . import (
+    anydressing,
+    composite,
+    demo,
+    diffuse_to_choose,
+    hint,
+    igr,
+    load,
+    vision,
+)
 
 NODES = [
     *load.NODES,
@@ -8,4 +17,7 @@ NODES = [
     *vision.NODES,
     *anydressing.NODES,
     *igr.NODES,
+    *diffuse_to_choose.NODES,
+    *hint.NODES,
+    *composite.NODES,
 ]

@@ -158,6 +158,7 @@ class Patches:
         all_rows: act on unconditional rows too.
         null: what the unconditional rows get, in the same words (its `Call.rows` are the unconditional ones); None is
             nothing, and then they cost nothing.
+        weights: differences added to the U-Net's own weights by LDM name, on all rows and at all noise levels, as a LoRA is.
     """
 
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
@@ -172,3 +173,4 @@ class Patches:
     wants_features: bool = False
     all_rows: bool = False
     null: Patches | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)

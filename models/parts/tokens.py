@@ -136,3 +136,36 @@ class HiddenProjection(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(B,M,inputs) -> (B,M,outputs)."""
         return self.proj(hidden)
+
+
+class TokenProjection(nn.Module):
+    """Hidden states of an image encoder in place of the text: one linear layer, and a learned null for guidance.
+
+    Args:
+        inputs: width of the hidden states (1536 for DINOv2 giant, 1024 for DINOv2 large and CLIP ViT-L).
+        outputs: width of the U-Net's tokens.
+
+    Keys: `proj.weight`, `proj.bias`, `null` (1,1,outputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers):
+        super().__init__()
+        self.proj = layers.linear(inputs, outputs)
+        self.null = layers.parameter(1, 1, outputs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B,M,inputs) -> tokens (B,M,outputs)."""
+        return self.proj(hidden)
+
+    def nulls(self, tokens: Tensor) -> Tensor:
+        """The null for `tokens` (B,M,outputs), as long as they are: the host batches only conditionings of equal length."""
+        return cast(self.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
+
+    @staticmethod
+    def initial(inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights from scratch: variance 1 / inputs, no bias, a null of unit variance."""
+        return {
+            "proj.weight": torch.randn(outputs, inputs, generator=generator) / inputs**0.5,
+            "proj.bias": torch.zeros(outputs),
+            "null": torch.randn(1, 1, outputs, generator=generator),
+        }
