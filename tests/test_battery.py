@@ -62,6 +62,8 @@ def fitted(scene):
 
 
 def test_untrained_changes_nothing(scene, plain):
+    if scene.case.lets_through:
+        pytest.skip(scene.case.lets_through)
     assert torch.equal(scene.run(scene.case.apply(scene.base, scene.untrained)), plain)
 
 
