@@ -2,11 +2,29 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
-from .channels import channel_route, with_channels
-from .demo import demo_controlnet, demo_lora, demo_stack
-from .denoiser import install
-from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
+from .channels import (
+    channel_route,
+    with_channels,
+)
+from .demo import (
+    demo_controlnet,
+    demo_lora,
+    demo_stack,
+)
+from .denoiser import (
+    install,
+)
+from .encode import (
+    check_finite,
+    encode_latent,
+    encode_text,
+    latent_size,
+    with_extras,
+    with_values,
+)
 from .files import (
+    adapter_files,
+    adapter_path,
     method_files,
     method_path,
     methods_directory,
@@ -17,30 +35,88 @@ from .files import (
     source_path,
     stop_if_interrupted,
 )
-from .inpaint import LAYOUTS, inpaint_conditioning, widen
+from .inpaint import (
+    inpaint_conditioning,
+    LAYOUTS,
+    widen,
+)
 from .models import (
-    LoadedMethod,
     build_method,
     build_unet,
     check_fits,
     file_tensors,
     fingerprint,
     layers,
+    LoadedMethod,
     manage,
     new_method,
     read_weights,
+    release,
     run_module,
     trainable_unet,
     unet_shape,
 )
-from .reference import capture
-from .vision import check_encoder, demo_vision, encode_vision, final_norm, vision_width
+from .reference import (
+    capture,
+)
+from .vision import (
+    check_encoder,
+    demo_vision,
+    encode_vision,
+    final_norm,
+    image_prompt,
+    vision_width,
+)
 
 __all__ = [
-    "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "channel_route", "check_finite", "check_fits",
-    "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent", "encode_vision", "file_tensors", "fingerprint",
-    "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory", "new_method",
-    "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted",
-    "LAYOUTS", "check_encoder", "final_norm", "inpaint_conditioning", "widen",
-    "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras", "with_values",
+    "adapter_files",
+    "adapter_path",
+    "build_method",
+    "build_unet",
+    "capture",
+    "channel_route",
+    "check_encoder",
+    "check_finite",
+    "check_fits",
+    "ComfyExtension",
+    "demo_controlnet",
+    "demo_lora",
+    "demo_stack",
+    "demo_vision",
+    "encode_latent",
+    "encode_text",
+    "encode_vision",
+    "file_tensors",
+    "final_norm",
+    "fingerprint",
+    "image_prompt",
+    "inpaint_conditioning",
+    "install",
+    "io",
+    "latent_size",
+    "layers",
+    "LAYOUTS",
+    "LoadedMethod",
+    "manage",
+    "method_files",
+    "method_path",
+    "methods_directory",
+    "new_method",
+    "output_path",
+    "progress",
+    "read_weights",
+    "register_folders",
+    "release",
+    "run_module",
+    "source_files",
+    "source_path",
+    "stop_if_interrupted",
+    "trainable_unet",
+    "ui",
+    "unet_shape",
+    "vision_width",
+    "widen",
+    "with_channels",
+    "with_extras",
+    "with_values",
 ]

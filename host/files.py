@@ -10,14 +10,19 @@ import comfy.utils
 import folder_paths
 
 METHODS_FOLDER = "fitting_room"
+ADAPTERS_FOLDER = "ipadapter"
 
 
 def register_folders() -> None:
-    """Make `models/fitting_room` known to the host, keeping what extra_model_paths.yaml added already."""
+    """Make `models/fitting_room` and `models/ipadapter` known to the host, keeping what others or extra_model_paths.yaml added."""
     paths, _ = folder_paths.folder_names_and_paths.get(METHODS_FOLDER, ([], set()))
     own = os.path.join(folder_paths.models_dir, METHODS_FOLDER)
     paths = [*paths, *([own] if own not in paths else [])]
     folder_paths.folder_names_and_paths[METHODS_FOLDER] = (paths, {".safetensors"})
+    paths, suffixes = folder_paths.folder_names_and_paths.get(ADAPTERS_FOLDER, ([], set()))
+    own = os.path.join(folder_paths.models_dir, ADAPTERS_FOLDER)
+    paths = [*paths, *([own] if own not in paths else [])]
+    folder_paths.folder_names_and_paths[ADAPTERS_FOLDER] = (paths, {*suffixes, ".safetensors", ".bin"})
 
 
 def method_files() -> list[str]:
@@ -34,6 +39,23 @@ def method_path(name: str) -> str:
     path = folder_paths.get_full_path(METHODS_FOLDER, name)
     if path is None:
         raise ValueError(f"The file '{name}' is not in models/{METHODS_FOLDER}; put it there (Convert Weights writes there too) and refresh the list.")
+    return path
+
+
+def adapter_files() -> list[str]:
+    """IP-Adapter files, as the user names them; the folder is shared with other packs."""
+    return folder_paths.get_filename_list(ADAPTERS_FOLDER)
+
+
+def adapter_path(name: str) -> str:
+    """The full path of an IP-Adapter file.
+
+    Raises:
+        ValueError: no such file; says where files go.
+    """
+    path = folder_paths.get_full_path(ADAPTERS_FOLDER, name)
+    if path is None:
+        raise ValueError(f"The file '{name}' is not in models/{ADAPTERS_FOLDER}; put it there and refresh the list.")
     return path
 
 

@@ -99,6 +99,42 @@ def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool =
     return Vision(*(check_finite(t, "The image encoder's result").to(kept, torch.float32) for t in (pooled, last, penultimate)))
 
 
+class ImagePrompt(NamedTuple):
+    """What an IP-Adapter reads of a picture.
+
+    Attributes:
+        embedding: (B,E) the projected embedding of the whole picture.
+        hidden: (B,1+patches,C) tokens of the layer before the last.
+    """
+
+    embedding: Tensor
+    hidden: Tensor
+
+
+def image_prompt(clip_vision, image: Tensor | None) -> ImagePrompt:
+    """Look at square pictures as IP-Adapters are trained to: the host's own preparation, projection included.
+
+    Args:
+        clip_vision: the host's CLIP_VISION.
+        image: (B,S,S,3), 0..1; None is IP-Adapter's null, a picture that is zero after normalisation (one row).
+
+    Raises:
+        ValueError: an encoder without a projected embedding (DINOv2), or NaN in what it says.
+    """
+    if clip_vision.model_type != "clip_vision_model":
+        raise ValueError(f"This image encoder is {clip_vision.model_type}, and IP-Adapters read CLIP; load CLIP ViT-H with Load CLIP Vision.")
+    if image is not None:
+        out = clip_vision.encode_image(check_finite(image, "The picture"), crop=False)
+        states = out["image_embeds"], out["penultimate_hidden_states"]
+    else:
+        comfy.model_management.load_model_gpu(clip_vision.patcher)
+        pixels = torch.zeros(1, 3, clip_vision.image_size, clip_vision.image_size, device=clip_vision.load_device)
+        _, hidden, embedding, *_ = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
+        states = embedding, hidden
+    kept = comfy.model_management.intermediate_device()
+    return ImagePrompt(*(check_finite(t, "The image encoder's result").to(kept, torch.float32) for t in states))
+
+
 _SMALL = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "num_channels": 3, "patch_size": 14}
 DEMO_VISION = {
     "clip": {

@@ -15,6 +15,19 @@ from .layers import Layers, cast
 
 
 @dataclass(frozen=True)
+class ImageTokens:
+    """What travels on a FITTING_TOKENS socket.
+
+    Attributes:
+        tokens: (R,T,D), R is 1 or the size of the latent batch.
+        null: (1,T,D), what unconditional rows get in their place.
+    """
+
+    tokens: Tensor
+    null: Tensor
+
+
+@dataclass(frozen=True)
 class ResamplerConfig:
     """Shape of a Perceiver resampler; the defaults are IP-Adapter plus for SD1.5.
 
@@ -93,7 +106,39 @@ class Resampler(nn.Module):
         return self.norm_out(self.proj_out(latents))
 
 
-class ImageTokens(nn.Module):
+class ImageProjection(nn.Module):
+    """A picture's embedding (B,inputs) -> tokens (B,tokens,outputs): the projector of the base IP-Adapters.
+
+    Keys: `proj` (linear, tokens * outputs wide), `norm`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, tokens: int, layers: Layers):
+        super().__init__()
+        self.tokens = tokens
+        self.proj = layers.linear(inputs, tokens * outputs)
+        self.norm = layers.layer_norm(outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(B,inputs) -> (B,tokens,outputs)."""
+        return self.norm(self.proj(embedding).unflatten(-1, (self.tokens, -1)))
+
+
+class HiddenProjection(nn.Module):
+    """Hidden states (B,M,inputs) -> as many tokens (B,M,outputs): the projector of the full-face IP-Adapters.
+
+    Keys: `proj.0` (linear), `proj.2` (linear), `proj.3` (norm).
+    """
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers):
+        super().__init__()
+        self.proj = nn.Sequential(layers.linear(inputs, inputs), nn.GELU(), layers.linear(inputs, outputs), layers.layer_norm(outputs))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B,M,inputs) -> (B,M,outputs)."""
+        return self.proj(hidden)
+
+
+class TokenProjection(nn.Module):
     """Hidden states of an image encoder in place of the text: one linear layer, and a learned null for guidance.
 
     Args:
