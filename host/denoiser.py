@@ -37,6 +37,7 @@ from .joined import asked_for, attend_joined, count_tiles, gather, join_after_pr
 
 KEY = "fitting_room"
 ROWS = "fitting_room_rows"
+PROBE = f"{KEY}_probe"
 WRAPPERS = comfy.patcher_extension.WrappersMP
 SITE_OF = {(s.stage, s.block): s for s in SITES}
 
@@ -288,7 +289,7 @@ def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, insta
     extras = {k.removeprefix(EXTRA): v for k, v in kwargs.items() if k.startswith(EXTRA)}
     return Call(
         x=x, timesteps=timesteps, context=context, rows=rows, images=[abs(numbers[r]) - 1 for r in rows], sigma=sigma,
-        extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"),
+        extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"), probe=options.get(PROBE),
     )
 
 
@@ -304,8 +305,11 @@ def _begin(executor, noise, *args, **kwargs):
             carry(conditioning, in_channels)
     options = guider.model_options.setdefault("transformer_options", {})
     hooked = any("hooks" in c for conditionings in guider.conds.values() for c in conditionings)
-    options[f"{KEY}_memo"] = Memo(weights_change=hooked)
+    options[f"{KEY}_memo"] = memo = Memo(weights_change=hooked)
     try:
+        for one in guider.model_patcher.get_wrappers(WRAPPERS.DIFFUSION_MODEL, KEY):
+            if one.patches.start is not None:
+                one.patches.start(memo, *noise.shape[-2:])
         return executor(noise, *args, **kwargs)
     finally:
         options.pop(f"{KEY}_memo", None)

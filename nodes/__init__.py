@@ -8,6 +8,7 @@ from . import (
     hint,
     igr,
     load,
+    sampling,
     vision,
 )
 
@@ -15,6 +16,7 @@ NODES = [
     *load.NODES,
     *demo.NODES,
     *vision.NODES,
+    *sampling.NODES,
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,

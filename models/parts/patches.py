@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .probe import Probe
 from .sites import Site
 
 AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -56,6 +57,7 @@ class Call:
         extras: row-aligned tensors that our nodes put on the conditioning, by name.
         attend: the host's attention kernel.
         unet: the U-Net itself, for its frozen projections (read-only).
+        probe: asks for attention rows of chosen points, or None (almost always).
     """
 
     x: Tensor
@@ -68,6 +70,7 @@ class Call:
     attend: AttendFn
     unet: nn.Module
     memo: Memo | None = None
+    probe: Probe | None = None
     scratch: dict = field(default_factory=dict)
 
     def once(self, key, compute: Callable[[], object]):
@@ -147,6 +150,8 @@ class Patches:
         added_cross: per site, a `Memory` added to cross-attention before its output projection (IP-Adapter).
         joined_self: per site, `Joined` tokens: the block's own projections make keys and values of them, which share
             one softmax with the block's own (IGR, eq. 4).
+        start: (memo, latent height, latent width), called once when sampling starts and nothing is loaded yet, for what
+            must be encoded at the picture's size; leave results in the memo.
         prepare: called once per forward before the U-Net runs, for networks that see z_t; leave results in `call.scratch`.
         entry: (call) -> (B,C,h,w) added to the output of input block 0, all rows (extra input channels).
         skip: per output block, (skip, call) -> skip on conditional rows (FiLM).
@@ -164,6 +169,7 @@ class Patches:
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     added_cross: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     joined_self: Mapping[Site, Callable[[Call], Joined | None]] = field(default_factory=dict)
+    start: Callable[[Memo, int, int], None] | None = None
     prepare: Callable[[Call], None] | None = None
     entry: Callable[[Call], Tensor | None] | None = None
     skip: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
