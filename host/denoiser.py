@@ -33,10 +33,10 @@ from torch import Tensor
 
 from ..models.parts.patches import Call, Memo, Memory, Patches
 from ..models.parts.sites import SITES, Site
+from .channels import EXTRA, carry, check_input
 
 KEY = "fitting_room"
 ROWS = "fitting_room_rows"
-EXTRA = "fitting_room_extra_"
 WRAPPERS = comfy.patcher_extension.WrappersMP
 SITE_OF = {(s.stage, s.block): s for s in SITES}
 
@@ -288,6 +288,7 @@ class _Install:
 
     def __call__(self, executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = {} if transformer_options is None else transformer_options
+        check_input(executor.class_obj, x)
         sigma = _sigma(options)
         if sigma is not None and not self.sigma_end <= sigma <= self.sigma_start:
             return executor(x, timesteps, context, y, control, options, **kwargs)
@@ -335,13 +336,15 @@ def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, all_r
 
 
 def _begin(executor, noise, *args, **kwargs):
-    """OUTER_SAMPLE: number the conditional rows, and open the memo of this generation."""
+    """OUTER_SAMPLE: number the conditional rows, move extra channels to their place, and open the memo of this generation."""
     guider = executor.class_obj
+    in_channels = guider.model_patcher.get_model_object("diffusion_model").in_channels
     images = torch.arange(1, noise.shape[0] + 1).unsqueeze(1)
     for name, conditionings in guider.conds.items():
         marks = comfy.conds.CONDRegular(images if name == "positive" else -images)
         for conditioning in conditionings:
             conditioning["model_conds"] = {**conditioning.get("model_conds", {}), ROWS: marks}
+            carry(conditioning, in_channels)
     options = guider.model_options.setdefault("transformer_options", {})
     hooked = any("hooks" in c for conditionings in guider.conds.values() for c in conditionings)
     options[f"{KEY}_memo"] = Memo(weights_change=hooked)
@@ -351,7 +354,9 @@ def _begin(executor, noise, *args, **kwargs):
         options.pop(f"{KEY}_memo", None)
 
 
-def install(model, patches: Patches, managed: Sequence = (), start_percent: float = 0.0, end_percent: float = 1.0):
+def install(
+    model, patches: Patches, managed: Sequence = (), start_percent: float = 0.0, end_percent: float = 1.0, channels: bool = False
+):
     """A clone of a MODEL that carries `patches`; the given model stays as it was.
 
     Args:
@@ -359,6 +364,8 @@ def install(model, patches: Patches, managed: Sequence = (), start_percent: floa
         patches: what the method asks.
         managed: patchers of the method's own modules, loaded and offloaded together with the U-Net.
         start_percent, end_percent: share of the schedule in which the method acts.
+        channels: the method's conditioning brings extra channels, which must find their place even where the method
+            asks for nothing (strength 0).
 
     Raises:
         ValueError: the range is empty, backwards or outside 0..1.
@@ -366,7 +373,7 @@ def install(model, patches: Patches, managed: Sequence = (), start_percent: floa
     if not 0.0 <= start_percent <= end_percent <= 1.0:
         raise ValueError(f"The range {start_percent}..{end_percent} is not inside 0..1 with the start before the end; correct start_percent and end_percent.")
     out = model.clone()
-    if patches == Patches():
+    if patches == Patches() and not channels:
         return out
     installed = out.model_options["transformer_options"].get("patches", {})
     for name, patch in PATCHES.items():

@@ -12,7 +12,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from .denoiser import EXTRA
+from .channels import EXTRA
 
 LATENT = comfy.latent_formats.SD15()
 

@@ -77,6 +77,11 @@ def unet_shape(model) -> UNetShape:
         and isinstance(base.latent_format, comfy.latent_formats.SD15)
         and getattr(unet, "num_classes", None) is None
     )
+    if name == "SD15_instructpix2pix":
+        raise ValueError(
+            "This MODEL has 8 input channels, which the host takes for instruct-pix2pix and feeds accordingly, so no method can use it; "
+            "load an SD1.5 checkpoint of 4 or 9 channels, or the method's own."
+        )
     if not sd15:
         raise ValueError(
             f"This MODEL is {name} ({type(unet).__name__}), and Fitting Room works inside the U-Net of Stable Diffusion 1.5; "
@@ -110,11 +115,15 @@ def check_fits(model, method: LoadedMethod) -> UNetShape:
 def read_weights(model, names: list[str]) -> dict[str, Tensor]:
     """The U-Net's own weights by LDM name, float32 on the CPU, without the LoRAs that are merged in while it is loaded.
 
+    A name that ends in a dot means everything below it.
+
     Raises:
         WeightsError: NaN or infinite numbers in the MODEL's weights.
     """
     state, prefix, out = model.model.state_dict(), "diffusion_model.", {}
-    for name in names:
+    whole = [n for n in names if n.endswith(".")]
+    below = [k.removeprefix(prefix) for k in state if k.removeprefix(prefix).startswith(tuple(whole))] if whole else []
+    for name in dict.fromkeys([*(n for n in names if not n.endswith(".")), *below]):
         backup = getattr(model, "backup", {}).get(prefix + name)
         tensor = (state[prefix + name] if backup is None else backup.weight).detach().to("cpu", torch.float32, copy=True)
         if not torch.isfinite(tensor).all():

@@ -15,7 +15,7 @@ from .parts.sites import UNetShape
 from .weights import WeightsError, check_keys, check_shapes
 
 ReadWeights = Callable[[list[str]], dict[str, Tensor]]
-"""(LDM names) -> the base U-Net's own weights of these names, without the user's LoRAs."""
+"""(LDM names; one that ends in a dot means all below it) -> the base U-Net's own weights, without the user's LoRAs."""
 
 
 @dataclass(frozen=True)

