@@ -5,17 +5,25 @@ from comfy_api.latest import ComfyExtension, io, ui
 from .channels import channel_route, with_channels
 from .demo import demo_controlnet, demo_lora, demo_stack
 from .denoiser import install
+from .depthfm import decode_depth, load_depthfm
 from .encode import check_finite, encode_latent, latent_size, with_extras, with_values
 from .files import (
+    data_path,
+    depth_files,
+    depth_path,
     method_files,
     method_path,
     methods_directory,
+    output_folder,
     output_path,
     progress,
     register_folders,
+    sam_files,
+    sam_path,
     source_files,
     source_path,
     stop_if_interrupted,
+    user_folder,
 )
 from .models import (
     LoadedMethod,
@@ -34,11 +42,13 @@ from .models import (
 )
 from .reference import capture
 from .vision import demo_vision, encode_vision, vision_width
+from .whole import load_whole, manage_whole
 
 __all__ = [
-    "ComfyExtension", "LoadedMethod", "build_method", "build_unet", "capture", "channel_route", "check_finite", "check_fits",
-    "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent", "encode_vision", "file_tensors", "fingerprint",
-    "install", "io", "latent_size", "layers", "manage", "method_files", "method_path", "methods_directory", "new_method",
-    "output_path", "progress", "read_weights", "register_folders", "run_module", "source_files", "source_path", "stop_if_interrupted",
-    "trainable_unet", "ui", "unet_shape", "vision_width", "with_channels", "with_extras", "with_values",
+    "build_method", "build_unet", "capture", "channel_route", "check_finite", "check_fits", "ComfyExtension", "data_path", "decode_depth",
+    "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "depth_files", "depth_path", "encode_latent", "encode_vision",
+    "file_tensors", "fingerprint", "install", "io", "latent_size", "layers", "load_depthfm", "load_whole", "LoadedMethod", "manage",
+    "manage_whole", "method_files", "method_path", "methods_directory", "new_method", "output_folder", "output_path", "progress",
+    "read_weights", "register_folders", "run_module", "sam_files", "sam_path", "source_files", "source_path", "stop_if_interrupted",
+    "trainable_unet", "ui", "unet_shape", "user_folder", "vision_width", "with_channels", "with_extras", "with_values",
 ]
