@@ -20,7 +20,6 @@ without it (training, another pack's own call) has conditional rows only.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 
@@ -34,6 +33,7 @@ from torch import Tensor
 from ..models.parts.patches import Call, Memo, Memory, Patches
 from ..models.parts.sites import SITES, Site
 from .channels import EXTRA, carry, check_input
+from .joined import asked_for, attend_joined, count_tiles, gather, join_after_projection, tiled
 
 KEY = "fitting_room"
 ROWS = "fitting_room_rows"
@@ -159,17 +159,9 @@ PATCHES = {
 
 
 def _rows_of(call: Call, stacked: int) -> tuple[list[int], int]:
-    """The conditional rows among `stacked` rows, which may be tiles of the forward's rows (HyperTile).
-
-    Returns the rows and how many tiles each row was cut into.
-    """
-    tiles, rest = divmod(stacked, call.x.shape[0])
-    if rest:
-        raise ValueError(
-            f"Another node cut the attention into {stacked} rows, which is no multiple of the {call.x.shape[0]} rows of this "
-            "step, so the garment's rows cannot be found; remove that node or place it after the Fitting Room node."
-        )
-    return [r * tiles + t for r in call.rows for t in range(tiles)], tiles
+    """The rows that a method acts on among `stacked` rows, which may be tiles (HyperTile), and the tiles per row."""
+    tiles = count_tiles(call, stacked)
+    return tiled(call.rows, tiles), tiles
 
 
 def _term(attend, call: Call, memory: Memory, q: Tensor, tiles: int) -> Tensor:
@@ -180,14 +172,6 @@ def _term(attend, call: Call, memory: Memory, q: Tensor, tiles: int) -> Tensor:
         k, v = (call.per_image(t, "A reference").repeat_interleave(tiles, 0) for t in (memory.keys, memory.values))
         out = attend(q, k, v)
     return out if memory.scale == 1.0 else out * memory.scale
-
-
-def _gather(tensor: Tensor, rows: list[int]) -> Tensor:
-    if len(rows) == tensor.shape[0]:
-        return tensor
-    if rows == list(range(rows[0], rows[0] + len(rows))):
-        return tensor[rows[0] : rows[0] + len(rows)]
-    return tensor[torch.tensor(rows, device=tensor.device)]
 
 
 def _add_rows(tensor: Tensor, rows: list[int], added: Tensor) -> Tensor:
@@ -212,11 +196,11 @@ def _override(func, q, k, v, heads, *args, **kwargs):
     if waiting is None:
         return kernel(q, k, v)
     which, site, _ = waiting
-    joined = [(p, c) for p, c in forward.calls if c.rows and which == "attn1" and site in p.joined_self]
-    out = _joined(forward, kernel, joined, site, q, k, v) if joined else kernel(q, k, v)
+    asked = asked_for(forward.calls, site) if which == "attn1" else []
+    out = attend_joined(kernel, layer(forward.unet, site).attn1, asked, site, q, k, v) if asked else kernel(q, k, v)
     for memory, call in _memories(forward, which, site):
         rows, tiles = _rows_of(call, q.shape[0])
-        out = _add_rows(out, rows, _term(kernel, call, memory, _gather(q, rows), tiles))
+        out = _add_rows(out, rows, _term(kernel, call, memory, gather(q, rows), tiles))
     return out
 
 
@@ -227,42 +211,15 @@ def _memories(forward: Forward, which: str, site: Site):
             yield memory, call
 
 
-def _joined(forward: Forward, kernel, joined, site: Site, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Conditional rows attend to [reference, own] under one softmax; the other rows to their own tokens only."""
-    block = layer(forward.unet, site).attn1
-    rows, tiles = _rows_of(joined[0][1], q.shape[0])
-    keys, values = [_gather(k, rows)], [_gather(v, rows)]
-    for patches, call in joined:
-        extra = _project(block, patches, call, site)
-        for parts, extra_part in zip((keys, values), extra):
-            parts.insert(0, call.per_image(extra_part, "A reference").repeat_interleave(tiles, 0))
-    mine = kernel(_gather(q, rows), torch.cat(keys, 1), torch.cat(values, 1))
-    others = [r for r in range(q.shape[0]) if r not in set(rows)]
-    if not others:
-        return mine
-    rest = kernel(_gather(q, others), _gather(k, others), _gather(v, others))
-    out = q.new_empty(q.shape[0], *mine.shape[1:])
-    out[torch.tensor(rows, device=q.device)], out[torch.tensor(others, device=q.device)] = mine, rest
-    return out
-
-
-def _project(block, patches: Patches, call: Call, site: Site) -> tuple[Tensor, Tensor]:
-    """Keys and values of a reference by the block's own projections; once per generation while the weights stay."""
-
-    def compute():
-        tokens = patches.joined_self[site](call).to(call.x)
-        return block.to_k(tokens), block.to_v(tokens)
-
-    if call.memo is not None and call.memo.weights_change:
-        return compute()
-    return call.once((id(patches), site), compute)
-
-
 def _add_after_projection(forward: Forward, which: str, site: Site, source: Tensor, n: Tensor) -> Tensor:
     """The additive form: another node computed this attention itself, so add W_out scale attend(W_q source, K', V')."""
     attention = getattr(layer(forward.unet, site), which)
-    if which == "attn1" and any(site in p.joined_self for p, _ in forward.calls):
-        logging.warning("Fitting Room: another node replaces the self-attention at %s, so the reference is not seen there.", site)
+
+    def kernel(q, k, v):
+        return forward.attend(q, k, v, attention.heads)
+
+    if which == "attn1" and (asked := asked_for(forward.calls, site)):
+        n = join_after_projection(kernel, attention, asked, site, source, n)
     for memory, call in _memories(forward, which, site):
         if source.shape[:2] != n.shape[:2]:
             raise ValueError(
@@ -270,7 +227,7 @@ def _add_after_projection(forward: Forward, which: str, site: Site, source: Tens
                 "remove one of the two."
             )
         rows, tiles = _rows_of(call, n.shape[0])
-        term = _term(lambda q, k, v: forward.attend(q, k, v, attention.heads), call, memory, attention.to_q(_gather(source, rows)), tiles)
+        term = _term(kernel, call, memory, attention.to_q(gather(source, rows)), tiles)
         projection = attention.to_out[0]
         added = projection(term) - projection(torch.zeros_like(term[:1, :1]))  # W_out alone; the bias is in n already
         n = _add_rows(n, rows, added)
@@ -283,8 +240,8 @@ def _add_after_projection(forward: Forward, which: str, site: Site, source: Tens
 class _Install:
     """One method on one model: makes the `Call` of each forward while the step lies in its range of noise levels."""
 
-    def __init__(self, patches: Patches, sigma_start: float, sigma_end: float):
-        self.patches, self.sigma_start, self.sigma_end = patches, sigma_start, sigma_end
+    def __init__(self, patches: Patches, sigma_start: float, sigma_end: float, null: bool = False):
+        self.patches, self.sigma_start, self.sigma_end, self.null = patches, sigma_start, sigma_end, null
 
     def __call__(self, executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = {} if transformer_options is None else transformer_options
@@ -296,7 +253,7 @@ class _Install:
         if forward is None:
             forward = Forward(unet, options)
             options = {**options, KEY: forward, "optimized_attention_override": _override}
-        call = _call(forward, x, timesteps, context, sigma, options, kwargs, self.patches.all_rows)
+        call = _call(forward, x, timesteps, context, sigma, options, kwargs, self)
         if call.rows and self.patches.prepare is not None:
             self.patches.prepare(call)
         forward.calls.append((self.patches, call))
@@ -324,10 +281,10 @@ def _sigma(options) -> float | None:
     return None if sigmas is None else float(sigmas.flatten()[0])
 
 
-def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, all_rows: bool) -> Call:
+def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, install: _Install) -> Call:
     marks = kwargs.get(ROWS)
     numbers = list(range(1, x.shape[0] + 1)) if marks is None else [int(n) for n in marks.flatten().tolist()]
-    rows = [row for row, number in enumerate(numbers) if number > 0 or all_rows]
+    rows = [row for row, number in enumerate(numbers) if install.patches.all_rows or (number < 0 if install.null else number > 0)]
     extras = {k.removeprefix(EXTRA): v for k, v in kwargs.items() if k.startswith(EXTRA)}
     return Call(
         x=x, timesteps=timesteps, context=context, rows=rows, images=[abs(numbers[r]) - 1 for r in rows], sigma=sigma,
@@ -381,9 +338,14 @@ def install(
             out.set_model_patch(patch, name)
     sampling = model.get_model_object("model_sampling")
     start, end = (float(sampling.percent_to_sigma(p)) for p in (start_percent, end_percent))
-    out.add_wrapper_with_key(WRAPPERS.DIFFUSION_MODEL, KEY, _Install(patches, start, end if end_percent < 1.0 else -math.inf))
+    end = end if end_percent < 1.0 else -math.inf
+    for part, null in ((patches, False), (patches.null, True)):
+        if part is not None:
+            out.add_wrapper_with_key(WRAPPERS.DIFFUSION_MODEL, KEY, _Install(part, start, end, null))
     if _begin not in out.get_wrappers(WRAPPERS.OUTER_SAMPLE, KEY):
         out.add_wrapper_with_key(WRAPPERS.OUTER_SAMPLE, KEY, _begin)
+    if patches.weights:
+        out.add_patches({f"diffusion_model.{name}": ("diff", (tensor,)) for name, tensor in patches.weights.items()})
     if managed:
         key = f"{KEY}_{sum(k.startswith(KEY) for k in out.additional_models)}"
         out.set_additional_models(key, list(managed))

@@ -48,6 +48,17 @@ def encode_latent(vae, image: Tensor) -> Tensor:
     return latent
 
 
+def encode_text(clip, text: str) -> list:
+    """A prompt as CONDITIONING, by the host's own text encoder (its LoRAs and layer choice included).
+
+    Raises:
+        ValueError: no text encoder.
+    """
+    if clip is None:
+        raise ValueError("The text encoder is missing: this checkpoint holds none; load one with a CLIP loader node.")
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
 def check_finite(tensor: Tensor, name: str) -> Tensor:
     """Refuse NaN and infinite numbers.
 

@@ -10,18 +10,19 @@ import comfy.utils
 import folder_paths
 
 METHODS_FOLDER = "fitting_room"
+ADAPTERS_FOLDER = "ipadapter"
 DATA_FOLDER = "fitting_room_data"
 SAMS_FOLDER = "sams"
 DEPTH_FOLDERS = ("checkpoints", "diffusion_models")
 
 
 def register_folders() -> None:
-    """Make `models/fitting_room` and `models/sams` known to the host, keeping what extra_model_paths.yaml or another pack added already."""
-    for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (SAMS_FOLDER, set(folder_paths.supported_pt_extensions))):
+    """Make our folders of `models` known to the host, keeping what others or extra_model_paths.yaml added."""
+    for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (ADAPTERS_FOLDER, {".safetensors", ".bin"}), (SAMS_FOLDER, {".safetensors", ".pth", ".pt"})):
         paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
         own = os.path.join(folder_paths.models_dir, name)
         paths = [*paths, *([own] if own not in paths else [])]
-        folder_paths.folder_names_and_paths[name] = (paths, suffixes if name == METHODS_FOLDER else suffixes | set(known))
+        folder_paths.folder_names_and_paths[name] = (paths, suffixes if name == METHODS_FOLDER else {*known, *suffixes})
 
 
 def method_files() -> list[str]:
@@ -38,6 +39,23 @@ def method_path(name: str) -> str:
     path = folder_paths.get_full_path(METHODS_FOLDER, name)
     if path is None:
         raise ValueError(f"The file '{name}' is not in models/{METHODS_FOLDER}; put it there (Convert Weights writes there too) and refresh the list.")
+    return path
+
+
+def adapter_files() -> list[str]:
+    """IP-Adapter files, as the user names them; the folder is shared with other packs."""
+    return folder_paths.get_filename_list(ADAPTERS_FOLDER)
+
+
+def adapter_path(name: str) -> str:
+    """The full path of an IP-Adapter file.
+
+    Raises:
+        ValueError: no such file; says where files go.
+    """
+    path = folder_paths.get_full_path(ADAPTERS_FOLDER, name)
+    if path is None:
+        raise ValueError(f"The file '{name}' is not in models/{ADAPTERS_FOLDER}; put it there and refresh the list.")
     return path
 
 

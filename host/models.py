@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import comfy.latent_formats
@@ -190,12 +191,11 @@ def layers(training: bool = False, dtype: torch.dtype | None = None, device=None
     return Layers(ops=PlainOps if training else comfy.ops.manual_cast, dtype=dtype, device=device, blocks=blocks)
 
 
-def manage(module: torch.nn.Module):
+def manage(module: torch.nn.Module, disable_dynamic: bool = False):
     """A patcher by which the host loads and offloads a module of ours."""
     management = comfy.model_management
-    return comfy.model_patcher.CoreModelPatcher(
-        module, load_device=management.get_torch_device(), offload_device=management.unet_offload_device()
-    )
+    cls = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    return cls(module, load_device=management.get_torch_device(), offload_device=management.unet_offload_device())
 
 
 def run_module(patcher, module: torch.nn.Module, *inputs: Tensor) -> Tensor:
@@ -206,7 +206,17 @@ def run_module(patcher, module: torch.nn.Module, *inputs: Tensor) -> Tensor:
     return module(*(t.to(patcher.load_device, dtype) for t in inputs)).to(management.intermediate_device())
 
 
-def build_method(cls: type[FittingMethod], header: Header, tensors: dict[str, Tensor], name: str, disable_dynamic: bool = False) -> LoadedMethod:
+def release(patcher) -> None:
+    """Take a model out of the device's memory now, its clones with it; it stays in ordinary memory and loads again when asked."""
+    management = comfy.model_management
+    others = [m for m in management.current_loaded_models if m.model is None or not m.model.is_clone(patcher)]
+    management.free_memory(1e30, patcher.load_device, others)
+
+
+def build_method(
+    cls: type[FittingMethod], header: Header, tensors: dict[str, Tensor], name: str, disable_dynamic: bool = False,
+    unets: Mapping[str, object] | None = None,
+) -> LoadedMethod:
     """A method with its weights, managed by the host.
 
     Args:
@@ -214,32 +224,32 @@ def build_method(cls: type[FittingMethod], header: Header, tensors: dict[str, Te
         header: as read from the file, or made for a new method.
         tensors: the file's tensors, complete.
         name: what to call the file in errors.
+        unets: whole U-Nets that are built already and go on being used beside those in `tensors`.
 
     Raises:
         WeightsError: the tensors do not fit the header's configuration.
     """
     config: MethodConfig = cls.Config.from_dict(header.config, f"the header of '{name}'")
-    own, unets = split_unets(cls, tensors)
-    dtype = comfy.utils.weight_dtype(own) or torch.float32
-    expected = cls(config, layers(training=True, device="meta")).state_dict()
-    module = cls(config, layers(dtype=dtype, device=comfy.model_management.unet_offload_device()))
-    patcher = manage(module)
-    module.take(own, name, expected=expected, assign=patcher.is_dynamic())
-    module.eval().requires_grad_(False)
-    patcher.cached_patcher_init = (_rebuild, (cls, header, tensors, name))
-    wanted = {n for n in cls.unets if not n.endswith("?")}
-    if missing := wanted - set(unets):
+    own, states = split_unets(cls, tensors)
+    patcher = _build_module(cls, config, own, name)
+    built = dict(unets or {})
+    if missing := cls.required_unets(config) - {*built, *states}:
         raise WeightsError(f"'{name}' lacks the weights of {', '.join(sorted(missing))}, which {cls.label} needs; fetch the file again.")
-    built = {}
-    for part, state in unets.items():
+    for part, state in states.items():
         channels = cls.unets.get(part, cls.unets.get(f"{part}?"))
         shape = UNetShape(channels, config.unet.model_channels, config.unet.context_dim, config.unet.heads)
         built[part] = build_unet(shape, state, f"{name} ({part})", disable_dynamic)
-    return LoadedMethod(module, header, patcher, built)
+    return LoadedMethod(patcher.model, header, patcher, built)
 
 
-def _rebuild(cls, header, tensors, name, disable_dynamic=False):
-    return build_method(cls, header, tensors, name, disable_dynamic).patcher
+def _build_module(cls: type[FittingMethod], config: MethodConfig, own: dict[str, Tensor], name: str, disable_dynamic: bool = False):
+    dtype = comfy.utils.weight_dtype(own) or torch.float32
+    expected = cls(config, layers(training=True, device="meta")).state_dict()
+    patcher = manage(cls(config, layers(dtype=dtype, device=comfy.model_management.unet_offload_device())), disable_dynamic)
+    patcher.model.take(own, name, expected=expected, assign=patcher.is_dynamic())
+    patcher.model.eval().requires_grad_(False)
+    patcher.cached_patcher_init = (_build_module, (cls, config, own, name))
+    return patcher
 
 
 def new_method(cls: type[FittingMethod], model, seed: int, options: dict) -> LoadedMethod:
@@ -284,5 +294,5 @@ def file_tensors(method: LoadedMethod) -> dict[str, Tensor]:
 
 __all__ = [
     "LoadedMethod", "PlainOps", "build_method", "build_unet", "check_fits", "file_tensors", "fingerprint", "layers", "manage",
-    "new_method", "read_weights", "run_module", "trainable_unet", "unet_config", "unet_shape",
+    "new_method", "read_weights", "release", "run_module", "trainable_unet", "unet_config", "unet_shape",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import comfy.clip_model
 import comfy.clip_vision
 import comfy.model_management
 import torch
@@ -33,22 +34,62 @@ def vision_width(clip_vision) -> int:
     return clip_vision.config["hidden_size"]
 
 
-def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool = True) -> Vision:
+NAMES = {
+    ("dinov2", 384): "DINOv2 small", ("dinov2", 768): "DINOv2 base", ("dinov2", 1024): "DINOv2 large", ("dinov2", 1536): "DINOv2 giant",
+    ("clip_vision_model", 768): "CLIP ViT-B", ("clip_vision_model", 1024): "CLIP ViT-L", ("clip_vision_model", 1280): "CLIP ViT-H",
+    ("clip_vision_model", 1664): "CLIP ViT-bigG",
+}
+
+
+def check_encoder(clip_vision, model_type: str, width: int, who: str, others: str = "") -> None:
+    """Refuse an image encoder of another kind or width.
+
+    Args:
+        clip_vision: what came, possibly None.
+        model_type: "dinov2" or "clip_vision_model".
+        width: of the hidden states.
+        who: who needs it, for the message.
+        others: how the message ends.
+
+    Raises:
+        ValueError: names both encoders.
+    """
+    wanted = f"{NAMES.get((model_type, width), model_type)} ({width} wide)"
+    if clip_vision is None:
+        raise ValueError(f"No image encoder came in, because the host could not read its file, and {who} needs {wanted}; load its released file with Load CLIP Vision{others}.")
+    kind = (clip_vision.model_type, vision_width(clip_vision))
+    if kind != (model_type, width):
+        raise ValueError(f"This image encoder is {NAMES.get(kind, kind[0])} ({kind[1]} wide), and {who} needs {wanted}; load that one with Load CLIP Vision{others}.")
+
+
+def final_norm(clip_vision, states: Tensor) -> Tensor:
+    """A CLIP's last norm on all tokens (the host puts it on the class token only); DINOv2's states have theirs already."""
+    network = getattr(clip_vision.model, "vision_model", None)
+    if network is None:
+        return states
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    return network.post_layernorm(states.to(clip_vision.load_device)).to(states.device, torch.float32)
+
+
+def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool = True, like_host: bool = False) -> Vision:
     """Look at whole pictures, stretched to a square whatever their aspect ratio (bilinear), normalised as the encoder wants.
 
-    The host's own preparation crops or uses another size (518 for DINOv2) and filter; the methods here were trained so.
+    The host's own `encode_image` crops, or uses another size (518 for DINOv2: 1370 tokens); the methods here were trained so.
 
     Args:
         clip_vision: the host's CLIP_VISION, CLIP or DINOv2.
         image: (B,H,W,3), 0..1.
         size: side of the square in pixels; 224 gives 257 tokens with patches of 14.
         antialias: filter while shrinking. StableVITON's library did not, SIFT-VTON's does.
+        like_host: the host's preparation at this size: bicubic with antialias, rounded to 8 bits (Diffuse to Choose).
 
     Raises:
         ValueError: NaN in the picture or in what the encoder says.
     """
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     pixels = check_finite(image, "The picture")[..., :3].movedim(-1, 1).to(clip_vision.load_device, torch.float32)
+    if like_host:
+        pixels = comfy.clip_model.clip_preprocess(pixels.movedim(1, -1), size, [0.0] * 3, [1.0] * 3, crop=False)
     if pixels.shape[-2:] != (size, size):
         pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)
     mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (clip_vision.image_mean, clip_vision.image_std))
@@ -56,6 +97,42 @@ def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool =
     last, penultimate, pooled = network(pixel_values=(pixels.clamp(0, 1) - mean) / std, intermediate_output=-2)[:3]
     kept = comfy.model_management.intermediate_device()
     return Vision(*(check_finite(t, "The image encoder's result").to(kept, torch.float32) for t in (pooled, last, penultimate)))
+
+
+class ImagePrompt(NamedTuple):
+    """What an IP-Adapter reads of a picture.
+
+    Attributes:
+        embedding: (B,E) the projected embedding of the whole picture.
+        hidden: (B,1+patches,C) tokens of the layer before the last.
+    """
+
+    embedding: Tensor
+    hidden: Tensor
+
+
+def image_prompt(clip_vision, image: Tensor | None) -> ImagePrompt:
+    """Look at square pictures as IP-Adapters are trained to: the host's own preparation, projection included.
+
+    Args:
+        clip_vision: the host's CLIP_VISION.
+        image: (B,S,S,3), 0..1; None is IP-Adapter's null, a picture that is zero after normalisation (one row).
+
+    Raises:
+        ValueError: an encoder without a projected embedding (DINOv2), or NaN in what it says.
+    """
+    if clip_vision.model_type != "clip_vision_model":
+        raise ValueError(f"This image encoder is {clip_vision.model_type}, and IP-Adapters read CLIP; load CLIP ViT-H with Load CLIP Vision.")
+    if image is not None:
+        out = clip_vision.encode_image(check_finite(image, "The picture"), crop=False)
+        states = out["image_embeds"], out["penultimate_hidden_states"]
+    else:
+        comfy.model_management.load_model_gpu(clip_vision.patcher)
+        pixels = torch.zeros(1, 3, clip_vision.image_size, clip_vision.image_size, device=clip_vision.load_device)
+        _, hidden, embedding, *_ = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
+        states = embedding, hidden
+    kept = comfy.model_management.intermediate_device()
+    return ImagePrompt(*(check_finite(t, "The image encoder's result").to(kept, torch.float32) for t in states))
 
 
 _SMALL = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "num_channels": 3, "patch_size": 14}

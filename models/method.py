@@ -66,6 +66,11 @@ class FittingMethod(nn.Module):
         self.config = config
 
     @classmethod
+    def required_unets(cls, config: MethodConfig) -> set[str]:
+        """The whole U-Nets that a file of this configuration must carry."""
+        return {name for name in cls.unets if not name.endswith("?")}
+
+    @classmethod
     def initial_state(cls, config: MethodConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:
         """Weights to start training from, in file names: what the paper initialises from the base, and zeros."""
         raise WeightsError(f"{cls.label} cannot be started from nothing; load a file.")

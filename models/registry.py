@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from .anydressing import AnyDressing
+from .diffuse_to_choose import DiffuseToChoose
+from .igr import IGR
 from .method import FittingMethod
 from .weights import WeightsError
 
-METHODS: dict[str, type[FittingMethod]] = {cls.kind: cls for cls in (AnyDressing,)}
+METHODS: dict[str, type[FittingMethod]] = {
+    cls.kind: cls
+    for cls in (
+        AnyDressing,
+        IGR,
+        DiffuseToChoose,
+    )
+}
 
 
 def method_class(kind: str, name: str) -> type[FittingMethod]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Header:
             f"Source: {self.source}",
             f"Licence of the weights: {self.license}",
         ]
-        if "NC" in self.license.upper().replace("-", " ").split():
+        if re.search(r"\bNC\b|non-?commercial", self.license, re.IGNORECASE):
             lines.append("NON-COMMERCIAL: these weights must not be used commercially.")
         return "\n".join(lines)
 

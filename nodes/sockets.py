@@ -20,6 +20,9 @@ Supervision = io.Custom("FITTING_SUPERVISION")
 Pairs = io.Custom("FITTING_PAIRS")
 """A data set, read lazily."""
 
+Crop = io.Custom("FITTING_CROP")
+"""`preprocess.composite.Crop`: where a crop was cut from."""
+
 JewelryState = io.Custom("JEWELRY_STATE")
 """The serialisable state of a fitting (JSON text inside)."""
 

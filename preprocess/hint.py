@@ -138,3 +138,27 @@ def preview(hint: torch.Tensor, mask: torch.Tensor, boxes: list[Box]) -> torch.T
         inside = slice(box.y0 + line, box.y1 - line), slice(box.x0 + line, box.x1 - line)
         item[inside] = pasted[inside]
     return shown
+
+
+def over_masked(hint: torch.Tensor, boxes: list[Box], background: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The product inside the masked source instead of on black: what the latent hint of section 4.3 encodes.
+
+    hint (B,H,W,3) and its rectangles as `place_hint` made them, background (B,H,W,3), mask (B,1,H,W). Returns (B,H,W,3): the
+    background, grey where the mask is set, with the rectangles of the hint. Raises ValueError for another size of background.
+    """
+    background = as_image(background, "background")
+    if background.shape[1:3] != hint.shape[1:3]:
+        raise ValueError(f"The background is {background.shape[2]}x{background.shape[1]}, but the mask is {hint.shape[2]}x{hint.shape[1]}; "
+                         "give the picture that the mask was painted on.")
+    hint, background, mask = match_batch(hint=hint, background=background, mask=as_mask(mask))
+    canvas = torch.where((mask > 0.5).movedim(1, -1), 0.5, background)
+    for item, pasted, box in zip(canvas, hint, boxes):
+        item[box.y0:box.y1, box.x0:box.x1] = pasted[box.y0:box.y1, box.x0:box.x1]
+    return canvas
+
+
+def trim(picture: torch.Tensor, multiple: int = 8) -> torch.Tensor:
+    """Cut (B,H,W,C) to multiples of 8 about its centre, as the host's VAE does: half of the rest on each side."""
+    height, width = picture.shape[1:3]
+    y, x = height % multiple // 2, width % multiple // 2
+    return picture[:, y:y + height // multiple * multiple, x:x + width // multiple * multiple]

@@ -213,8 +213,8 @@ class Builder:
         """Build the layer that holds torch, torchvision and torchaudio."""
         if usable(folder):
             return
-        provision.need_space(self.cache, 9, "installing torch with its GPU libraries")
         index = os.environ.get("FITTING_ROOM_TORCH_INDEX")
+        provision.need_space(self.cache, 9 if sys.platform == "linux" and not index else 2, "installing torch")
         with provision.building(folder, requirements=requirements.split()):
             self.run([sys.executable, "-m", "venv", folder], "torch: a virtual environment")
             self.pip(folder, "torch: installing (once; several GB on Linux, some minutes)", *requirements.split(),

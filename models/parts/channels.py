@@ -34,6 +34,9 @@ LATENT_CHANNELS = 4
 STACK = "stack"
 """Name under which the stack travels beside a U-Net that does not take it natively (`Call.extras`)."""
 
+MASKED_EXTRA = "masked"
+"""Name under which the masked picture's latent travels by itself, for encoders beside the U-Net."""
+
 
 class Channel(NamedTuple):
     """One named group of channels: `kind` is latent, keep, repaint or map."""
@@ -191,6 +194,24 @@ def _travelling(call: Call, layout: Layout) -> Tensor:
             f"connect both outputs, positive and negative, of the {layout.label} conditioning node to the sampler."
         )
     return stack
+
+
+def masked_latent(call: Call) -> Tensor:
+    """The masked picture's latent of the rows that see the method, (rows,4,h,w), scaled.
+
+    From the conditioning's own extra where there is one, else from the input of an inpainting U-Net in the host's order.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    if MASKED_EXTRA in call.extras:
+        return call.select(call.extras[MASKED_EXTRA]).to(call.x.dtype)
+    if call.x.shape[1] < HOST_INPAINT.total:
+        raise ValueError(
+            f"The hint encoder needs the masked picture, and neither the conditioning nor the input of this {call.x.shape[1]}-channel MODEL "
+            "carries it; put Inpaint Conditioning (Fitting Room) between the product's tokens and the sampler."
+        )
+    return call.select(call.x[:, LATENT_CHANNELS:][:, HOST_INPAINT.slices()["masked"]])
 
 
 class AddedChannels(nn.Module):

@@ -126,14 +126,27 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Tokens that share one softmax with a self-attention's own: `own + scale * (attend(q, [tokens, own]) - own)`.
+
+    Attributes:
+        tokens: (R,M,C) in the space of the site's normalised input; M need not be the site's own number of tokens.
+        scale: 1 is the joint attention itself, 0 none of it.
+    """
+
+    tokens: Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Patches:
     """All that a method may ask. Every function is optional; an empty value changes nothing, bit for bit.
 
     Attributes:
         added_self: per site, a `Memory` added to self-attention before its output projection (AnyDressing, eq. 6).
         added_cross: per site, a `Memory` added to cross-attention before its output projection (IP-Adapter).
-        joined_self: per site, tokens (R,M,C) in the space of the site's normalised input: the block's own projections
-            make keys and values of them, which share one softmax with the block's own (IGR, eq. 4).
+        joined_self: per site, `Joined` tokens: the block's own projections make keys and values of them, which share
+            one softmax with the block's own (IGR, eq. 4).
         prepare: called once per forward before the U-Net runs, for networks that see z_t; leave results in `call.scratch`.
         entry: (call) -> (B,C,h,w) added to the output of input block 0, all rows (extra input channels).
         skip: per output block, (skip, call) -> skip on conditional rows (FiLM).
@@ -143,11 +156,14 @@ class Patches:
             blocks, conditional rows only, or None when `wants_features` is False.
         wants_features: collect `features` for `noise`.
         all_rows: act on unconditional rows too.
+        null: what the unconditional rows get, in the same words (its `Call.rows` are the unconditional ones); None is
+            nothing, and then they cost nothing.
+        weights: differences added to the U-Net's own weights by LDM name, on all rows and at all noise levels, as a LoRA is.
     """
 
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     added_cross: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
-    joined_self: Mapping[Site, Callable[[Call], Tensor]] = field(default_factory=dict)
+    joined_self: Mapping[Site, Callable[[Call], Joined | None]] = field(default_factory=dict)
     prepare: Callable[[Call], None] | None = None
     entry: Callable[[Call], Tensor | None] | None = None
     skip: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)
@@ -156,3 +172,5 @@ class Patches:
     noise: Callable[[Tensor, list[Tensor] | None, Call], Tensor] | None = None
     wants_features: bool = False
     all_rows: bool = False
+    null: Patches | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)

@@ -30,6 +30,16 @@ READ_BLOCKS = 9
 """Input blocks that the zero cross-attentions read: 0..8."""
 
 
+def feature_width(shape: UNetShape, index: int) -> int:
+    """Channels of the encoder's output `index`: 0..11 the input blocks, 12 the middle block."""
+    return shape.decoder_skip(11 - min(index, 11))
+
+
+def feature_stride(index: int) -> int:
+    """Latent pixels per pixel of the encoder's output `index`: 1, 2, 4 or 8."""
+    return 2 ** min(index // 3, 3)
+
+
 class SpatialEncoder(nn.Module):
     """A copy of the U-Net's encoder. Keys: `net.` and LDM names; `hint.weight`, `hint.bias`.
 

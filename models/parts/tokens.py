@@ -15,6 +15,19 @@ from .layers import Layers, cast
 
 
 @dataclass(frozen=True)
+class ImageTokens:
+    """What travels on a FITTING_TOKENS socket.
+
+    Attributes:
+        tokens: (R,T,D), R is 1 or the size of the latent batch.
+        null: (1,T,D), what unconditional rows get in their place.
+    """
+
+    tokens: Tensor
+    null: Tensor
+
+
+@dataclass(frozen=True)
 class ResamplerConfig:
     """Shape of a Perceiver resampler; the defaults are IP-Adapter plus for SD1.5.
 
@@ -91,3 +104,68 @@ class Resampler(nn.Module):
             latents = attention(x, latents) + latents
             latents = feed_forward(latents) + latents
         return self.norm_out(self.proj_out(latents))
+
+
+class ImageProjection(nn.Module):
+    """A picture's embedding (B,inputs) -> tokens (B,tokens,outputs): the projector of the base IP-Adapters.
+
+    Keys: `proj` (linear, tokens * outputs wide), `norm`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, tokens: int, layers: Layers):
+        super().__init__()
+        self.tokens = tokens
+        self.proj = layers.linear(inputs, tokens * outputs)
+        self.norm = layers.layer_norm(outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """(B,inputs) -> (B,tokens,outputs)."""
+        return self.norm(self.proj(embedding).unflatten(-1, (self.tokens, -1)))
+
+
+class HiddenProjection(nn.Module):
+    """Hidden states (B,M,inputs) -> as many tokens (B,M,outputs): the projector of the full-face IP-Adapters.
+
+    Keys: `proj.0` (linear), `proj.2` (linear), `proj.3` (norm).
+    """
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers):
+        super().__init__()
+        self.proj = nn.Sequential(layers.linear(inputs, inputs), nn.GELU(), layers.linear(inputs, outputs), layers.layer_norm(outputs))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B,M,inputs) -> (B,M,outputs)."""
+        return self.proj(hidden)
+
+
+class TokenProjection(nn.Module):
+    """Hidden states of an image encoder in place of the text: one linear layer, and a learned null for guidance.
+
+    Args:
+        inputs: width of the hidden states (1536 for DINOv2 giant, 1024 for DINOv2 large and CLIP ViT-L).
+        outputs: width of the U-Net's tokens.
+
+    Keys: `proj.weight`, `proj.bias`, `null` (1,1,outputs).
+    """
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers):
+        super().__init__()
+        self.proj = layers.linear(inputs, outputs)
+        self.null = layers.parameter(1, 1, outputs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B,M,inputs) -> tokens (B,M,outputs)."""
+        return self.proj(hidden)
+
+    def nulls(self, tokens: Tensor) -> Tensor:
+        """The null for `tokens` (B,M,outputs), as long as they are: the host batches only conditionings of equal length."""
+        return cast(self.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
+
+    @staticmethod
+    def initial(inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights from scratch: variance 1 / inputs, no bias, a null of unit variance."""
+        return {
+            "proj.weight": torch.randn(outputs, inputs, generator=generator) / inputs**0.5,
+            "proj.bias": torch.zeros(outputs),
+            "null": torch.randn(1, 1, outputs, generator=generator),
+        }

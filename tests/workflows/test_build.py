@@ -1,0 +1,85 @@
+"""The bundled workflows are what `workflows/build.py` writes today, and each of them runs."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "workflows"
+API = sorted(p for p in (FOLDER / "api").glob("*.json") if p.stem != "params")
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.client.object_info()
+
+
+def test_building_again_gives_the_same_bytes(info):
+    from fitting_room.workflows.build import build
+
+    files = build(info)
+    found = {p.relative_to(FOLDER).as_posix() for p in [*FOLDER.glob("*.json"), *(FOLDER / "api").glob("*.json")]}
+    assert found == set(files), "run python3 tools/workflows.py"
+    changed = [name for name, text in files.items() if (FOLDER / name).read_text(encoding="utf-8") != text]
+    assert not changed, f"{changed} differ from what is built; run python3 tools/workflows.py"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda p: p.stem)
+def test_canvas_links_are_whole(path, info):
+    graph = json.loads(path.read_text())
+    nodes = {n["id"]: n for n in graph["nodes"]}
+    for number, source, out, target, into, kind in graph["links"]:
+        assert number in nodes[source]["outputs"][out]["links"]
+        assert nodes[target]["inputs"][into]["link"] == number
+        assert nodes[source]["outputs"][out]["type"] == kind
+    assert {n["type"] for n in graph["nodes"]} - {"MarkdownNote"} <= set(info)
+    boxes = [g["bounding"] for g in graph["groups"]]
+    assert all(a[0] + a[2] <= b[0] for a, b in zip(boxes, boxes[1:])), "groups overlap"
+
+
+@pytest.mark.parametrize("path", API, ids=lambda p: p.stem)
+def test_every_workflow_runs_over_http(path, server):
+    """Small and with few steps: pictures are uploaded, parameters set as a program sets them, the result read from history."""
+    prompt = json.loads(path.read_text())
+    params = json.loads((FOLDER / "api" / "params.json").read_text())[path.stem]["parameters"]
+    for name, param in params.items():
+        inputs = prompt[param["node"]]["inputs"]
+        if param["type"] == "IMAGE FILE":
+            inputs[param["input"]] = server.client.upload(picture(name), f"test_{name}.png")
+        elif param["input"] == "steps":
+            inputs["steps"] = min(inputs["steps"], 2)
+    shrink(prompt)
+    history = server.client.run(prompt)
+    assert history["status"]["status_str"] == "success"
+    from PIL import Image
+
+    images = server.client.images(history)
+    texts = [t for o in history["outputs"].values() for t in o.get("text", ())]
+    assert images or texts
+    for image in images:
+        assert Image.open(io.BytesIO(server.client.download(image))).getextrema()
+
+
+def shrink(prompt):
+    """Sizes as small as the networks take, so that the whole list runs in a minute on a CPU."""
+    for node in prompt.values():
+        inputs = node["inputs"]
+        for side in ("width", "height"):
+            if isinstance(inputs.get(side), int) and inputs[side] % 64 == 0:
+                inputs[side] = max(128, inputs[side] // 4 // 64 * 64)
+
+
+def picture(name):
+    """A picture with a transparent region, 192 x 256: two flat colours and a gradient."""
+    import numpy
+    from PIL import Image
+
+    y, x = numpy.mgrid[0:256, 0:192]
+    alpha = numpy.where((abs(x - 96) < 50) & (abs(y - 140) < 70), 0, 255)
+    rgba = numpy.stack([x, y, (x + y) // 2, alpha], -1).astype("uint8")
+    data = io.BytesIO()
+    Image.fromarray(rgba).save(data, "PNG")
+    return data.getvalue()

@@ -1,0 +1,201 @@
+"""The main job with one command: `python3 tools/demo.py` leaves pictures in output/.
+
+Builds the environment where it is missing, starts ComfyUI headless on the loopback interface, uploads a real photograph and drawn
+garments, queues bundled workflows through HTTP and websocket, writes every result and one contact sheet, and stops the server.
+
+    --only NAME [NAME ...]   some of the jobs          --steps N   fewer or more sampling steps          --output FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if __package__:
+    from . import pack
+else:
+    import pack
+
+
+@dataclass
+class Job:
+    """One bundled workflow: what is uploaded, what is set, and what the picture shows."""
+
+    name: str
+    workflow: str
+    shows: str
+    pictures: dict[str, str]
+    values: dict = field(default_factory=dict)
+
+
+JOBS = [
+    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper", "lower_image": "lower"}),
+    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper", "person_image": "astronaut"}),
+]
+
+
+def main() -> int:
+    """Run the jobs and write the sheet."""
+    arguments = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[j.name for j in JOBS])
+    parser.add_argument("--steps", type=int, default=12, help="sampling steps (12; the papers take 25 to 50)")
+    parser.add_argument("--output", default=str(pack.ROOT / "output"))
+    options = parser.parse_args(arguments)
+    made, code = pack.enter(__file__, *arguments)
+    if made is None:
+        return code
+    pack.load()
+    from fitting_room.tools.server import Server
+
+    jobs = [j for j in JOBS if not options.only or j.name in options.only]
+    output, start = Path(options.output), time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    say("starting ComfyUI without a window")
+    with Server(made.python, made.comfyui, made.base_directory) as server:
+        given = upload(server.client, sorted({p for j in jobs for p in j.pictures.values()}))
+        trained = stack_is_trained()
+        rows = [run(server.client, job, given, options.steps, output) for job in jobs]
+    sheet = contact_sheet(rows, trained)
+    sheet.save(output / "contact_sheet.png")
+    say(f"{len(rows)} pictures and contact_sheet.png are in {output} ({time.monotonic() - start:.0f} s)")
+    say(weights_sentence(trained))
+    return 0
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def stack_is_trained() -> bool:
+    """Whether trained demo weights are bundled."""
+    return (pack.ROOT / "models" / "demo" / "stack.safetensors").is_file()
+
+
+def weights_sentence(trained: bool) -> str:
+    """What the pictures can and cannot show."""
+    if trained:
+        return "The pictures come from the small bundled demo weights, trained on drawn pictures: they show that the methods work, not how well they work at full size."
+    return "The demo weights are UNTRAINED (random, from a seed): the results are patterns of noise. They show that every step runs, and nothing about quality."
+
+
+# ---- pictures --------------------------------------------------------------------------------------------------------
+
+
+def upload(client, kinds: list[str]) -> dict:
+    """Make the pictures, upload them, and return {kind: (file name on the server, picture)}."""
+    out = {}
+    for kind in kinds:
+        picture = photograph() if kind == "astronaut" else drawn(kind)
+        data = io.BytesIO()
+        picture.save(data, "PNG")
+        out[kind] = (client.upload(data.getvalue(), f"fitting_room_demo_{kind}.png"), picture)
+        say(f"uploaded {kind}")
+    return out
+
+
+def photograph():
+    """The photograph of an astronaut that scikit-image carries, 384 x 512, the suit's torso transparent (= to be repainted)."""
+    import numpy
+    from PIL import Image, ImageDraw
+    from skimage import data
+
+    picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
+    mask = Image.new("L", picture.size, 255)
+    ImageDraw.Draw(mask).polygon([(70, 260), (150, 215), (250, 215), (330, 260), (384, 512), (20, 512)], fill=0)
+    return Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)]))
+
+
+def drawn(kind: str):
+    """A drawn picture of the demo world; its region to repaint is transparent."""
+    import numpy
+    from fitting_room.data.synthetic import picture
+    from PIL import Image
+
+    image, mask = picture(KINDS[kind], seed=7, width=384, height=512)
+    rgba = numpy.dstack([image, 1 - mask]) if kind in REPAINT else image
+    return Image.fromarray((rgba * 255).round().astype("uint8"))
+
+
+KINDS = {"upper": "upper garment", "lower": "lower garment"}
+REPAINT: set[str] = set()
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(client, job: Job, given: dict, steps: int, output: Path) -> tuple:
+    """Queue one workflow with its parameters, wait with a progress bar, and save what it made."""
+    from PIL import Image
+
+    folder = pack.ROOT / "workflows" / "api"
+    prompt = json.loads((folder / f"{job.workflow}.json").read_text())
+    params = json.loads((folder / "params.json").read_text())[job.workflow]["parameters"]
+    values = {"steps": steps, **job.values, **{p: given[kind][0] for p, kind in job.pictures.items()}}
+    for name, value in values.items():
+        prompt[params[name]["node"]]["inputs"][params[name]["input"]] = value
+    history = client.run(prompt, progress=lambda node, step, total: bar(job.name, prompt, node, step, total))
+    sys.stderr.write("\n")
+    images = client.images(history)
+    picture = Image.open(io.BytesIO(client.download(images[-1]))).convert("RGB")
+    picture.save(output / f"{job.name}.png")
+    return job, [given[k][1] for k in job.pictures.values()], picture
+
+
+def bar(name: str, prompt: dict, node: str, step: int, total: int) -> None:
+    """One line that fills."""
+    title = prompt.get(str(node), {}).get("_meta", {}).get("title", "")
+    full = 24 * step // max(total, 1)
+    sys.stderr.write(f"\r{name:12} [{'#' * full}{'.' * (24 - full)}] {step}/{total} {title:32.32}")
+    sys.stderr.flush()
+
+
+def contact_sheet(rows: list, trained: bool):
+    """One line per job: what went in, what came out, what it shows."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    cell, gap, text = 256, 16, 44
+    columns = max(len(given) for _, given, _ in rows) + 1
+    width = columns * (cell + gap) + gap
+    sheet = Image.new("RGB", (max(width, 900), len(rows) * (cell + text + gap) + gap + 40), (250, 250, 248))
+    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(18), ImageFont.load_default(14)
+    y = gap
+    for job, given, result in rows:
+        draw.text((gap, y), job.shows, fill=(30, 30, 30), font=font)
+        for i, picture in enumerate([*given, result]):
+            last = i == len(given)
+            x = gap + (columns - 1 if last else i) * (cell + gap)
+            place(sheet, picture, x, y + 28, cell, outline=(200, 60, 40) if last else (200, 200, 200))
+        y += cell + text + gap
+    draw.text((gap, y), "Red frame: result. " + ("Small demo weights." if trained else "UNTRAINED demo weights: the results are noise by design."), fill=(120, 40, 30), font=small)
+    return sheet
+
+
+def place(sheet, picture, x: int, y: int, cell: int, outline) -> None:
+    """A picture inside a square, transparency as a checkerboard."""
+    from PIL import Image, ImageDraw
+
+    picture = picture.copy()
+    picture.thumbnail((cell - 4, cell - 4))
+    left, top = x + (cell - picture.width) // 2, y + (cell - picture.height) // 2
+    if picture.mode == "RGBA":
+        board = Image.new("RGB", picture.size, (255, 255, 255))
+        for i in range(0, picture.width, 16):
+            for j in range(0, picture.height, 16):
+                if (i + j) // 16 % 2:
+                    board.paste((214, 214, 214), (i, j, i + 16, j + 16))
+        board.paste(picture, mask=picture.getchannel("A"))
+        picture = board
+    sheet.paste(picture, (left, top))
+    ImageDraw.Draw(sheet).rectangle((left - 2, top - 2, left + picture.width + 1, top + picture.height + 1), outline=outline, width=2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
