@@ -19,6 +19,10 @@ from .demo import (
 from .denoiser import (
     install,
 )
+from .depthfm import (
+    decode_depth,
+    load_depthfm,
+)
 from .encode import (
     check_finite,
     encode_latent,
@@ -34,15 +38,22 @@ from .evaluate import (
 from .files import (
     adapter_files,
     adapter_path,
+    data_path,
+    depth_files,
+    depth_path,
     method_files,
     method_path,
     methods_directory,
+    output_folder,
     output_path,
     progress,
     register_folders,
+    sam_files,
+    sam_path,
     source_files,
     source_path,
     stop_if_interrupted,
+    user_folder,
 )
 from .inpaint import (
     inpaint_conditioning,
@@ -83,6 +94,10 @@ from .vision import (
     image_prompt,
     vision_width,
 )
+from .whole import (
+    load_whole,
+    manage_whole,
+)
 
 __all__ = [
     "adapter_files",
@@ -97,10 +112,14 @@ __all__ = [
     "check_fits",
     "check_predicts_noise",
     "ComfyExtension",
+    "data_path",
+    "decode_depth",
     "demo_controlnet",
     "demo_lora",
     "demo_stack",
     "demo_vision",
+    "depth_files",
+    "depth_path",
     "encode_latent",
     "encode_text",
     "encode_vision",
@@ -116,13 +135,17 @@ __all__ = [
     "latent_size",
     "layers",
     "LAYOUTS",
+    "load_depthfm",
+    "load_whole",
     "LoadedMethod",
     "manage",
+    "manage_whole",
     "method_files",
     "method_path",
     "methods_directory",
     "new_method",
     "one_call",
+    "output_folder",
     "output_path",
     "plms",
     "plms_sigmas",
@@ -131,12 +154,15 @@ __all__ = [
     "register_folders",
     "release",
     "run_module",
+    "sam_files",
+    "sam_path",
     "source_files",
     "source_path",
     "stop_if_interrupted",
     "trainable_unet",
     "ui",
     "unet_shape",
+    "user_folder",
     "vision_width",
     "widen",
     "with_attachment",

@@ -50,8 +50,7 @@ def sleeve(person: Person, side: str, length: str, size: tuple[int, int]) -> np.
         return region
     elbow_seen = elbow is not None
     elbow = elbow if elbow_seen else shoulder + down_axis(person) * 0.9 * person.unit
-    reach = SHORT_SLEEVE if length == "short" else 1.0
-    region |= capsule(size, shoulder, shoulder + reach * (elbow - shoulder), UPPER_ARM * person.unit, FOREARM * person.unit)
+    region |= capsule(size, shoulder, shoulder + SHORT_SLEEVE * (elbow - shoulder), UPPER_ARM * person.unit, FOREARM * person.unit)
     if length == "long" and elbow_seen:
         end = wrist if wrist is not None else elbow + 0.85 * (elbow - shoulder)
         region |= capsule(size, elbow, end, FOREARM * person.unit, WRIST * person.unit)

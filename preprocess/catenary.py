@@ -17,7 +17,8 @@ def catenary(start, end, length: float, spacing: float = 0.5) -> np.ndarray:
         return catenary(end, start, length, spacing)[::-1]
     chord, across, drop = float(np.hypot(x1 - x0, y1 - y0)), x1 - x0, y1 - y0
     if length < chord:
-        raise ValueError(f"A chain of {length:.1f} px does not reach between points {chord:.1f} px apart; make it longer or move the points.")
+        raise ValueError(f"A chain of {length:.1f} px does not reach between points {chord:.1f} px apart; make it longer or move "
+                         f"the points.")
     count = max(2, int(np.ceil(length / spacing)) + 1)
     if length <= chord * (1 + 1e-9):
         return np.linspace((x0, y0), (x1, y1), count)

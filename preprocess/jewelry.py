@@ -60,6 +60,7 @@ class JewelryState:
     history: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self):
+        """Refuse values without a meaning."""
         for value, known, what in ((self.type, TYPES, "type"), (self.side, SIDES, "side"), (self.form, FORMS, "earring form")):
             if value not in known:
                 raise ValueError(f"The jewelry's {what} '{value}' is not known; choose one of {', '.join(known)}.")
@@ -68,8 +69,10 @@ class JewelryState:
             raise ValueError("The jewelry's state holds a number that is not finite; place the piece again.")
         if not (isinstance(self.height, int) and isinstance(self.width, int)):
             raise ValueError(f"The jewelry's picture size {self.width}x{self.height} is not in whole pixels; place the piece again.")
-        if min(self.height, self.width) < 1 or self.mm_per_px <= 0 or self.width_mm <= 0 or min(self.length_mm, self.drop_mm, self.hidden_mm) < 0:
-            raise ValueError("The jewelry's picture size, mm per pixel and width must be above 0 and its lengths not below 0; place the piece again.")
+        sizes = (self.height, self.width, self.mm_per_px, self.width_mm)
+        if min(sizes) <= 0 or min(self.length_mm, self.drop_mm, self.hidden_mm) < 0:
+            raise ValueError("The jewelry's picture size, mm per pixel and width must be above 0 and its lengths not below 0; place "
+                             "the piece again.")
         wanted = (1, 2) if self.type == "earring" else (2,)
         if len(self.anchors) not in wanted:
             raise ValueError(f"A {self.type} needs {' or '.join(map(str, wanted))} anchor points, but {len(self.anchors)} were given.")
@@ -121,7 +124,8 @@ def apply_feedback(state: JewelryState, action: str, step: float = 1.0) -> Jewel
     # a piece placed beyond the bounds may still be changed back towards them
     low, high = min(low, state.amount(what)), max(high, state.amount(what))
     if not low <= changed.amount(what) <= high:
-        raise ValueError(f"'{action}' would bring the {state.type} to {changed.amount(what):.4g}{UNITS[what]}, but {low:.4g} to {high:.4g} is allowed; "
+        raise ValueError(f"'{action}' would bring the {state.type} to {changed.amount(what):.4g}{UNITS[what]}, but {low:.4g} to "
+                         f"{high:.4g} is allowed; "
                          "use a smaller step.")
     return changed
 
@@ -153,14 +157,17 @@ def from_json(text: str) -> JewelryState:
         raise ValueError("The jewelry state is not JSON; give the text that the placement or feedback node wrote.") from error
     version = data.pop("jewelry_state", None) if isinstance(data, dict) else None
     if version != VERSION:
-        raise ValueError(f"The jewelry state has version {version}, but this pack reads version {VERSION}; place the piece again with this version.")
+        raise ValueError(f"The jewelry state has version {version}, but this pack reads version {VERSION}; place the piece again "
+                         f"with this version.")
     known = {entry.name for entry in fields(JewelryState)}
     if wrong := known ^ set(data):
         raise ValueError(f"The jewelry state's fields do not fit ({', '.join(sorted(wrong)[:5])}); give the text as it was written.")
     try:
-        for name in ("anchors", "styles", "history"):
-            data[name] = tuple((tuple if name != "anchors" else lambda point: (float(point[0]), float(point[1])))(item) for item in data[name])
+        data["anchors"] = tuple((float(x), float(y)) for x, y in data["anchors"])
+        data["styles"] = tuple((str(style), float(weight)) for style, weight in data["styles"])
         data["history"] = tuple((str(action), int(amount)) for action, amount in data["history"])
-        return JewelryState(**data)
-    except (TypeError, KeyError, IndexError) as error:
+        for name in ("mm_per_px", "length_mm", "hidden_mm", "drop_mm", "width_mm", "tilt_deg"):
+            data[name] = float(data[name])
+    except (TypeError, ValueError) as error:
         raise ValueError(f"The jewelry state holds a value of the wrong kind ({error}); give the text as it was written.") from error
+    return JewelryState(**data)

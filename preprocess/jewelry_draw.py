@@ -64,7 +64,8 @@ def _curve(state: JewelryState, anchors: np.ndarray) -> np.ndarray:
     start, end = (anchors - middle) @ frame
     visible = (state.amount("length") - state.hidden_mm) / state.mm_per_px
     if visible < np.hypot(*(end - start)):
-        raise ValueError(f"A necklace of {state.amount('length'):.0f} mm with {state.hidden_mm:.0f} mm behind the neck does not reach between its anchors, "
+        raise ValueError(f"A necklace of {state.amount('length'):.0f} mm with {state.hidden_mm:.0f} mm behind the neck does not "
+                         f"reach between its anchors, "
                          f"{np.hypot(*(end - start)) * state.mm_per_px:.0f} mm apart; make it longer, or move the anchors together.")
     return middle + catenary(start, end, visible) @ frame.T
 

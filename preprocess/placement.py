@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from .body import SIDES, down_axis
-from .jewelry import DEFAULTS, TYPES, JewelryState
+from .jewelry import DEFAULTS, FORMS, TYPES, JewelryState
 from .pose import FINGERS, Person
 
 PUPILS_MM = 63.0
@@ -40,7 +40,9 @@ def place(type: str, height: int, width: int, points=(), person: Person | None =
     """
     if type not in TYPES:
         raise ValueError(f"Jewelry type '{type}' is not known; choose one of {', '.join(TYPES)}.")
-    usual = DEFAULTS[form if type == "earring" and form in DEFAULTS else type]
+    if type == "earring" and form not in FORMS:
+        raise ValueError(f"The earring form '{form}' is not known; choose one of {', '.join(FORMS)}.")
+    usual = DEFAULTS[form if type == "earring" else type]
     scale = mm_per_px or (mm_per_pixel(person, type) if person else 0.0)
     if len(points):
         anchors = _clicked(type, points, height, width)
@@ -59,8 +61,8 @@ def place(type: str, height: int, width: int, points=(), person: Person | None =
     return JewelryState(
         type=type, height=height, width=width, mm_per_px=float(scale), anchors=tuple((float(x), float(y)) for x, y in anchors), side=side,
         form=form, length_mm=float(length_mm or usual["length_mm"]), hidden_mm=max(float(hidden_mm), 0.0),
-        drop_mm=float(drop_mm if drop_mm >= 0 else usual["drop_mm"]), width_mm=float(width_mm or usual["width_mm"]), tilt_deg=float(tilt_deg),
-        styles=tuple((styles or {}).items()), seed=int(seed))
+        drop_mm=float(drop_mm if drop_mm >= 0 else usual["drop_mm"]), width_mm=float(width_mm or usual["width_mm"]),
+        tilt_deg=float(tilt_deg), styles=tuple((styles or {}).items()), seed=int(seed))
 
 
 def mm_per_pixel(person: Person, type: str = "necklace") -> float:
@@ -92,7 +94,8 @@ def _need_scale(scale: float, type: str, person: Person | None) -> None:
     if scale > 0:
         return
     seen = "no pose or face was given" if person is None else "neither both eyes nor a palm are seen"
-    raise ValueError(f"The {type} cannot be sized because {seen}; give mm_per_px, for instance 63 divided by the pixels between the pupils.")
+    raise ValueError(f"The {type} cannot be sized because {seen}; give mm_per_px, for instance 63 divided by the pixels between the "
+                     f"pupils.")
 
 
 def _clicked(type: str, points, height: int, width: int) -> np.ndarray:
@@ -111,8 +114,12 @@ def _clicked(type: str, points, height: int, width: int) -> np.ndarray:
 def _found(type: str, person: Person | None, side: str, finger: str, length_mm: float, scale: float) -> np.ndarray:
     anchors = None
     if person is not None:
-        finders = {"necklace": lambda: _neck(person, NECK_MM / scale), "earring": lambda: _lobes(person, side, scale),
-                   "ring": lambda: _finger(person, side, finger, length_mm / scale), "bracelet": lambda: _wrist(person, side, length_mm, scale)}
+        finders = {
+            "necklace": lambda: _neck(person, NECK_MM / scale),
+            "earring": lambda: _lobes(person, side, scale),
+            "ring": lambda: _finger(person, side, finger, length_mm / scale),
+            "bracelet": lambda: _wrist(person, side, length_mm, scale),
+        }
         anchors = finders[type]()
     if anchors is None:
         raise ValueError(f"No landmarks to place a {type} were found; {MANUAL[type]}.")
