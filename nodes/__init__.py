@@ -4,6 +4,7 @@ from . import (
     anydressing,
     composite,
     demo,
+    demo_picture,
     diffuse_to_choose,
     hint,
     igr,
@@ -16,6 +17,7 @@ from . import (
 NODES = [
     *load.NODES,
     *demo.NODES,
+    *demo_picture.NODES,
     *vision.NODES,
     *sampling.NODES,
     *anydressing.NODES,
