@@ -3,11 +3,18 @@
 from . import (
     anydressing,
     composite,
+    curate,
     demo,
     diffuse_to_choose,
     hint,
     igr,
     load,
+    maps,
+    masks,
+    matches,
+    pairs,
+    segment,
+    taste,
     vision,
 )
 
@@ -20,4 +27,11 @@ NODES = [
     *diffuse_to_choose.NODES,
     *hint.NODES,
     *composite.NODES,
+    *masks.NODES,
+    *maps.NODES,
+    *segment.NODES,
+    *matches.NODES,
+    *taste.NODES,
+    *pairs.NODES,
+    *curate.NODES,
 ]
