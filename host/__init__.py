@@ -2,6 +2,11 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
+from .attach import (
+    attachment,
+    check_predicts_noise,
+    with_attachment,
+)
 from .channels import (
     channel_route,
     with_channels,
@@ -22,9 +27,13 @@ from .encode import (
     check_finite,
     encode_latent,
     encode_text,
+    latent_samples,
     latent_size,
     with_extras,
     with_values,
+)
+from .evaluate import (
+    evaluate,
 )
 from .files import (
     adapter_files,
@@ -67,6 +76,13 @@ from .models import (
     trainable_unet,
     unet_shape,
 )
+from .one_call import (
+    one_call,
+)
+from .plms import (
+    plms,
+    plms_sigmas,
+)
 from .reference import (
     capture,
 )
@@ -86,6 +102,7 @@ from .whole import (
 __all__ = [
     "adapter_files",
     "adapter_path",
+    "attachment",
     "build_method",
     "build_unet",
     "capture",
@@ -93,6 +110,7 @@ __all__ = [
     "check_encoder",
     "check_finite",
     "check_fits",
+    "check_predicts_noise",
     "ComfyExtension",
     "data_path",
     "decode_depth",
@@ -105,6 +123,7 @@ __all__ = [
     "encode_latent",
     "encode_text",
     "encode_vision",
+    "evaluate",
     "file_tensors",
     "final_norm",
     "fingerprint",
@@ -112,6 +131,7 @@ __all__ = [
     "inpaint_conditioning",
     "install",
     "io",
+    "latent_samples",
     "latent_size",
     "layers",
     "LAYOUTS",
@@ -124,8 +144,11 @@ __all__ = [
     "method_path",
     "methods_directory",
     "new_method",
+    "one_call",
     "output_folder",
     "output_path",
+    "plms",
+    "plms_sigmas",
     "progress",
     "read_weights",
     "register_folders",
@@ -142,6 +165,7 @@ __all__ = [
     "user_folder",
     "vision_width",
     "widen",
+    "with_attachment",
     "with_channels",
     "with_extras",
     "with_values",

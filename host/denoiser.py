@@ -37,6 +37,7 @@ from .joined import asked_for, attend_joined, count_tiles, gather, join_after_pr
 
 KEY = "fitting_room"
 ROWS = "fitting_room_rows"
+PROBE = f"{KEY}_probe"
 WRAPPERS = comfy.patcher_extension.WrappersMP
 SITE_OF = {(s.stage, s.block): s for s in SITES}
 
@@ -119,16 +120,9 @@ def _entry(h, options):
     return h
 
 
-def _middle(values):
-    forward = values["transformer_options"].get(KEY)
-    for patches, call in forward.calls if forward is not None else ():
-        if patches.middle is not None and call.rows:
-            h = values["h"]
-            values = {**values, "h": call.merge(h, patches.middle(call.select(h), call))}
-    return values
-
-
 def _decoder(h, skip, options):
+    # Before output block 0, h is what the middle block gave, control included: so one list serves the middle too, and
+    # ComfyUI 0.18.2, which has no list of its own for it, serves as well as 0.30.0.
     forward, block = options.get(KEY), options["block"][1]
     if forward is None:
         return h, skip
@@ -137,6 +131,8 @@ def _decoder(h, skip, options):
     for patches, call in forward.calls:
         if not call.rows:
             continue
+        if block == 0 and patches.middle is not None:
+            h = call.merge(h, patches.middle(call.select(h), call))
         if block in patches.decoder:
             h = call.merge(h, patches.decoder[block](call.select(h), call))
         if block in patches.skip:
@@ -150,7 +146,6 @@ PATCHES = {
     "attn2_patch": _Patch(_announce("attn2")),
     "attn2_output_patch": _Patch(_finish("attn2")),
     "input_block_patch": _Patch(_entry),
-    "middle_block_after_patch": _Patch(_middle),
     "output_block_patch": _Patch(_decoder),
 }
 
@@ -288,7 +283,7 @@ def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, insta
     extras = {k.removeprefix(EXTRA): v for k, v in kwargs.items() if k.startswith(EXTRA)}
     return Call(
         x=x, timesteps=timesteps, context=context, rows=rows, images=[abs(numbers[r]) - 1 for r in rows], sigma=sigma,
-        extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"),
+        extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"), probe=options.get(PROBE),
     )
 
 
@@ -304,8 +299,11 @@ def _begin(executor, noise, *args, **kwargs):
             carry(conditioning, in_channels)
     options = guider.model_options.setdefault("transformer_options", {})
     hooked = any("hooks" in c for conditionings in guider.conds.values() for c in conditionings)
-    options[f"{KEY}_memo"] = Memo(weights_change=hooked)
+    options[f"{KEY}_memo"] = memo = Memo(weights_change=hooked)
     try:
+        for one in guider.model_patcher.get_wrappers(WRAPPERS.DIFFUSION_MODEL, KEY):
+            if one.patches.start is not None:
+                one.patches.start(memo, *noise.shape[-2:])
         return executor(noise, *args, **kwargs)
     finally:
         options.pop(f"{KEY}_memo", None)

@@ -27,6 +27,8 @@ def register_folders() -> None:
 
 def method_files() -> list[str]:
     """Weights files of methods, as the user names them."""
+    if METHODS_FOLDER not in folder_paths.folder_names_and_paths:  # a schema is asked for it, and must never raise
+        register_folders()
     return folder_paths.get_filename_list(METHODS_FOLDER)
 
 

@@ -6,6 +6,8 @@ from .anydressing import AnyDressing
 from .diffuse_to_choose import DiffuseToChoose
 from .igr import IGR
 from .method import FittingMethod
+from .pm_jewelry import PMJewelry
+from .sift_vton import SiftVton
 from .weights import WeightsError
 
 METHODS: dict[str, type[FittingMethod]] = {
@@ -14,6 +16,8 @@ METHODS: dict[str, type[FittingMethod]] = {
         AnyDressing,
         IGR,
         DiffuseToChoose,
+        SiftVton,
+        PMJewelry,
     )
 }
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .probe import Probe
 from .sites import Site
 
 AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -56,6 +57,7 @@ class Call:
         extras: row-aligned tensors that our nodes put on the conditioning, by name.
         attend: the host's attention kernel.
         unet: the U-Net itself, for its frozen projections (read-only).
+        probe: asks for attention rows of chosen points, or None (almost always).
     """
 
     x: Tensor
@@ -68,6 +70,7 @@ class Call:
     attend: AttendFn
     unet: nn.Module
     memo: Memo | None = None
+    probe: Probe | None = None
     scratch: dict = field(default_factory=dict)
 
     def once(self, key, compute: Callable[[], object]):
@@ -77,6 +80,18 @@ class Call:
         """
         memo = self.scratch.setdefault("memo", Memo()) if self.memo is None else self.memo
         return memo.once((key, self.x.device, self.x.dtype), compute)
+
+    def recall(self, key, given: Tensor, compute: Callable[[], object]):
+        """`compute()`, once per generation for each different value of `given`: for what depends on a prompt or a picture.
+
+        Rows of one conditioning share a value, and so do several conditionings that bring equal tensors.
+        """
+        known = self.once((key, "recall"), list)
+        for tensor, value in known:
+            if tensor.shape == given.shape and torch.equal(tensor, given):
+                return value
+        known.append((given.clone(), compute()))
+        return known[-1][1]
 
     def select(self, tensor: Tensor) -> Tensor:
         """The conditional rows of a (B,...) tensor; a view where they are contiguous."""
@@ -147,6 +162,8 @@ class Patches:
         added_cross: per site, a `Memory` added to cross-attention before its output projection (IP-Adapter).
         joined_self: per site, `Joined` tokens: the block's own projections make keys and values of them, which share
             one softmax with the block's own (IGR, eq. 4).
+        start: (memo, latent height, latent width), called once when sampling starts and nothing is loaded yet, for what
+            must be encoded at the picture's size; leave results in the memo.
         prepare: called once per forward before the U-Net runs, for networks that see z_t; leave results in `call.scratch`.
         entry: (call) -> (B,C,h,w) added to the output of input block 0, all rows (extra input channels).
         skip: per output block, (skip, call) -> skip on conditional rows (FiLM).
@@ -164,6 +181,7 @@ class Patches:
     added_self: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     added_cross: Mapping[Site, Callable[[Call], Memory | None]] = field(default_factory=dict)
     joined_self: Mapping[Site, Callable[[Call], Joined | None]] = field(default_factory=dict)
+    start: Callable[[Memo, int, int], None] | None = None
     prepare: Callable[[Call], None] | None = None
     entry: Callable[[Call], Tensor | None] | None = None
     skip: Mapping[int, Callable[[Tensor, Call], Tensor]] = field(default_factory=dict)

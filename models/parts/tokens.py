@@ -169,3 +169,63 @@ class TokenProjection(nn.Module):
             "proj.bias": torch.zeros(outputs),
             "null": torch.randn(1, 1, outputs, generator=generator),
         }
+
+
+class OneTokenBlock(nn.Module):
+    """One residual block of Paint by Example's mapper, before-norm, on a single token.
+
+    Attention of one token to itself has the softmax 1, so it is c_proj(v); `c_qkv` keeps the rows of q and k because files
+    have them, and they cannot matter.
+    """
+
+    def __init__(self, width: int, layers: Layers):
+        super().__init__()
+        self.ln_1 = layers.layer_norm(width)
+        self.attn = nn.ModuleDict({"c_qkv": layers.linear(width, 3 * width), "c_proj": layers.linear(width, width)})
+        self.ln_2 = layers.layer_norm(width)
+        self.mlp = nn.ModuleDict({"c_fc": layers.linear(width, 4 * width), "c_proj": layers.linear(4 * width, width)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,1,width) -> (B,1,width)."""
+        value = self.attn["c_qkv"](self.ln_1(x)).chunk(3, -1)[2]
+        x = x + self.attn["c_proj"](value)
+        return x + self.mlp["c_proj"](nn.functional.gelu(self.mlp["c_fc"](self.ln_2(x))))
+
+
+class ImageToken(nn.Module):
+    """Paint by Example's picture as one token: pooled vector of CLIP ViT-L -> mapper -> norm -> 1024 to 768.
+
+    Keys: `mapper.{0..4}` (ln_1, attn.c_qkv, attn.c_proj, ln_2, mlp.c_fc, mlp.c_proj), `final_ln`, `proj_out`, and `null`
+    (1,1,outputs), the learned token of the unconditional branch.
+    """
+
+    BLOCKS = 5
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers):
+        super().__init__()
+        self.mapper = nn.ModuleList(OneTokenBlock(inputs, layers) for _ in range(self.BLOCKS))
+        self.final_ln = layers.layer_norm(inputs)
+        self.proj_out = layers.linear(inputs, outputs)
+        self.null = layers.parameter(1, 1, outputs)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B,inputs), after the encoder's last norm and before any projection -> (B,1,outputs)."""
+        x = pooled.unsqueeze(1)
+        for block in self.mapper:
+            x = block(x)
+        return self.proj_out(self.final_ln(x))
+
+    @classmethod
+    def initial(cls, inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Weights to start training from: matrices uniform in +-1/sqrt(fan-in), norms 1, biases 0, a small random `null`."""
+        matrices = {"proj_out": (outputs, inputs)}
+        for i in range(cls.BLOCKS):
+            matrices |= {f"mapper.{i}.attn.c_qkv": (3 * inputs, inputs), f"mapper.{i}.attn.c_proj": (inputs, inputs)}
+            matrices |= {f"mapper.{i}.mlp.c_fc": (4 * inputs, inputs), f"mapper.{i}.mlp.c_proj": (inputs, 4 * inputs)}
+        state = {"null": torch.randn(1, 1, outputs, generator=generator) * 0.02}
+        for name, shape in matrices.items():
+            state[f"{name}.weight"] = (torch.rand(shape, generator=generator) * 2 - 1) / shape[1] ** 0.5
+            state[f"{name}.bias"] = torch.zeros(shape[0])
+        for norm in ("final_ln", *(f"mapper.{i}.ln_{n}" for i in range(cls.BLOCKS) for n in (1, 2))):
+            state |= {f"{norm}.weight": torch.ones(inputs), f"{norm}.bias": torch.zeros(inputs)}
+        return state

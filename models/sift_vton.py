@@ -1,0 +1,194 @@
+"""SIFT-VTON on StableVITON: put a given garment on a given person (arXiv 2605.01296, section 3).
+
+Notation, with the sizes of a 512 x 384 picture. z_t: noised latent (B,4,64,48). E: VAE encoder times 0.18215.
+x13 = [z_t 4, E(agnostic) 4, keep mask 1, E(DensePose picture) 4] (`parts/channels.TRY_ON`). c: garment as one token.
+
+Garment encoder G: a copy of the U-Net's encoder, with the garment's latent joined after its first convolution:
+
+    f_0 .. f_8 = G(x13, E(garment), t, c)
+
+Denoiser: the U-Net on x13; before output block i = 3..11, on h and before the skip is joined (`parts/spatial`):
+
+    h <- h + s zero(T(h, tokens(f_(11-i))))
+
+T's cross-attention is what SIFT matches supervise (eq. 1-3, training). c comes from CLIP ViT-L's pooled vector through Paint by
+Example's mapper (`parts/tokens.ImageToken`). Guidance: eps = u + w (e - u), w = 1.5 in the paper; PLMS with 50 steps.
+
+The unconditional branch u (`unconditional` in the configuration):
+    "bare"     as SIFT-VTON samples: learned token, no garment encoder, no T; x13 stays.
+    "garment"  as StableVITON does: only the token is replaced by the learned one.
+
+Differs from the released code, or fills what the paper leaves open:
+- The garment is encoded once per generation, its posterior's mode; released: on every call of the U-Net, sampled anew.
+- f_9 .. f_11 and the middle block of G feed nothing: not built (`whole_encoder` builds and computes them, to compare).
+- On a plain SD1.5 the channels behind z_t come in by an added convolution, zero until trained. A converted file brings the
+  columns of its own first convolution; its decoder was trained with them, a plain SD1.5's was not.
+- Grids follow the latent; released: 512 x 384 only.
+- The garment is fitted into the picture's size on white, never stretched; 3:4 pictures as in VITON-HD fill it exactly.
+- Strength s multiplies the zero convolution's output, 1 in the paper.
+- With a garment encoder without T's supervision this file is StableVITON; both are one architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .method import FittingMethod, MethodConfig, ReadWeights
+from .parts.channels import LATENT_CHANNELS, TRY_ON, AddedChannels, full_stack, input_columns
+from .parts.layers import Layers, cast
+from .parts.patches import Call, Memo, Patches
+from .parts.sites import UNetShape
+from .parts.spatial import READ_BLOCKS, ZERO_CROSS_BLOCKS, SpatialEncoder, ZeroCrossAttentions
+from .parts.tokens import ImageToken
+from .weights import WeightsError
+
+EncodeGarment = Callable[[int, int], Tensor]
+"""(latent height, latent width) -> scaled latents (R,4,h,w) of the garment at that size."""
+
+UNCONDITIONAL = ("bare", "garment")
+
+
+@dataclass(frozen=True)
+class SiftVtonConfig(MethodConfig):
+    """What the module is built with.
+
+    Attributes:
+        image_width: width of the image encoder, 1024 for CLIP ViT-L.
+        unconditional: what the unconditional rows see besides the learned token: "bare" nothing, "garment" the garment.
+        antialias: pictures were shrunk with a filter (SIFT-VTON) or without (StableVITON).
+        whole_encoder: keep the encoder blocks that nothing reads (to compare with the released form).
+    """
+
+    unet: UNetShape = UNetShape(TRY_ON.total)
+    image_width: int = 1024
+    unconditional: str = "bare"
+    antialias: bool = True
+    whole_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        TRY_ON.route(self.unet.in_channels)
+        if self.unconditional not in UNCONDITIONAL:
+            raise WeightsError(f"The option unconditional is {self.unconditional!r}; it must be one of {', '.join(UNCONDITIONAL)}.")
+        if self.image_width < 1:
+            raise WeightsError(f"The image encoder's width is {self.image_width}; it must be at least 1 (1024 for CLIP ViT-L).")
+
+    @property
+    def encoder_blocks(self) -> int:
+        """How many input blocks the garment encoder has."""
+        return 12 if self.whole_encoder else READ_BLOCKS
+
+
+class SiftVton(FittingMethod):
+    """The garment encoder, the nine zero cross-attentions, the garment's token, and the added input channels."""
+
+    kind = "sift_vton"
+    label = "SIFT-VTON"
+    Config = SiftVtonConfig
+
+    def __init__(self, config: SiftVtonConfig, layers: Layers):
+        super().__init__(config, layers)
+        shape = config.unet
+        self.channels = AddedChannels(TRY_ON, shape.model_channels, layers)
+        self.encoder = SpatialEncoder(
+            replace(shape, in_channels=TRY_ON.total), layers, config.encoder_blocks, config.whole_encoder, LATENT_CHANNELS
+        )
+        self.warp = ZeroCrossAttentions(shape, layers)
+        self.token = ImageToken(config.image_width, shape.context_dim, layers)
+
+    def features(self, call: Call, garment: Tensor) -> list[Tensor]:
+        """f_0 .. f_8 for the rows that see the garment.
+
+        Args:
+            garment: (R,4,h,w) scaled latents, R = 1 or the latent batch.
+
+        Raises:
+            ValueError: the conditioning brings no channels, or the garment has another size than the picture.
+        """
+        x = full_stack(call, TRY_ON)
+        if garment.shape[-2:] != x.shape[-2:]:
+            raise ValueError(
+                f"The garment's latent is {garment.shape[-1]} x {garment.shape[-2]} and the picture's is {x.shape[-1]} x {x.shape[-2]}; "
+                "both must be of one size (an area conditioning cuts the picture but not the garment, so it cannot be used here)."
+            )
+        hint = call.per_image(garment.to(x), "The garment")
+        return self.encoder(call.select(x), call.select(call.timesteps), call.select(call.context), hint)
+
+    def warped(self, block: int, strength: float, h: Tensor, call: Call) -> Tensor:
+        """h (R,C,h,w) before output block `block`, with the garment drawn in."""
+        feature = call.scratch["features"][11 - block]
+        observe = None
+        if call.probe is not None and call.probe.wants(block):
+            grid, key_grid = tuple(h.shape[-2:]), tuple(feature.shape[-2:])
+            observe = lambda q, k, heads: call.probe.see(block, q, k, heads, grid, key_grid, call.images)
+        return self.warp[block - ZERO_CROSS_BLOCKS[0]](h, feature, strength, observe)
+
+    def patches(
+        self, garment: Tensor | EncodeGarment, strength: float = 1.0, unconditional: str | None = None, encode_every_call: bool = False
+    ) -> Patches:
+        """What the method asks of the denoiser.
+
+        Args:
+            garment: scaled latents (R,4,h,w), or how to make them when the size is known (once per generation).
+            strength: s; 0 leaves the denoiser as it was.
+            unconditional: "bare" or "garment"; None as the file says.
+            encode_every_call: encode the garment in every call of the U-Net, as the released code does (to compare).
+
+        Raises:
+            ValueError: an unknown `unconditional`.
+        """
+        unconditional = self.config.unconditional if unconditional is None else unconditional
+        if unconditional not in UNCONDITIONAL:
+            raise ValueError(f"The unconditional branch is {unconditional!r}; it must be one of {', '.join(UNCONDITIONAL)}.")
+        if strength == 0.0:
+            return Patches()
+        generation = object()  # two nodes with other garments must not share what is kept for the generation
+
+        def start(memo: Memo, height: int, width: int) -> None:
+            if callable(garment) and not encode_every_call:
+                memo.once(generation, lambda: garment(height, width))
+
+        def prepare(call: Call) -> None:
+            latent, size = garment, tuple(call.x.shape[-2:])
+            if callable(garment):
+                latent = garment(*size) if encode_every_call or call.memo is None else call.memo.once(generation, lambda: garment(*size))
+            call.scratch["features"] = self.features(call, latent)
+
+        return Patches(
+            start=start, prepare=prepare, entry=self.channels, all_rows=unconditional == "garment",
+            decoder={block: partial(self.warped, block, strength) for block in ZERO_CROSS_BLOCKS},
+        )
+
+    def tokens(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """The garment's token and the learned token of the unconditional branch, (B,1,context_dim) and (1,1,context_dim).
+
+        Args:
+            pooled: (B,image_width) the image encoder's class token after its last norm.
+
+        Raises:
+            ValueError: an image encoder of another width.
+        """
+        if pooled.shape[-1] != self.config.image_width:
+            raise ValueError(
+                f"This CLIP vision model gives vectors of {pooled.shape[-1]} numbers, and this {self.label} file was made for "
+                f"{self.config.image_width}; load " + ("CLIP ViT-L/14." if self.config.image_width == 1024 else "the one it was made for.")
+            )
+        return self.token(pooled), cast(self.token.null, pooled)
+
+    @classmethod
+    def initial_state(cls, config: SiftVtonConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:
+        """A starting point that changes nothing: G copied from the base, zero convolutions and added columns 0."""
+        generator, shape = torch.Generator().manual_seed(seed), config.unet
+        base = read(SpatialEncoder.names(config.encoder_blocks, config.whole_encoder))
+        first = "input_blocks.0.0"
+        base[f"{first}.weight"], base[f"{first}.bias"] = input_columns(base[f"{first}.weight"], base[f"{first}.bias"], TRY_ON)
+        state = {f"encoder.net.{k}": t for k, t in base.items()}
+        state["encoder.hint.weight"] = torch.zeros(shape.model_channels, LATENT_CHANNELS, 3, 3)
+        state["encoder.hint.bias"] = torch.zeros(shape.model_channels)
+        state["channels.conv.weight"] = torch.zeros(shape.model_channels, TRY_ON.extra, 3, 3)
+        state |= ZeroCrossAttentions.initial(shape, generator, "warp.")
+        return state | {f"token.{k}": t for k, t in ImageToken.initial(config.image_width, shape.context_dim, generator).items()}
