@@ -3,14 +3,21 @@
 from . import (
     anydressing,
     composite,
+    curate,
     demo,
     demo_picture,
     diffuse_to_choose,
     hint,
     igr,
     load,
+    maps,
+    masks,
+    matches,
+    pairs,
     pm_jewelry,
     sampling,
+    segment,
+    taste,
     vision,
 )
 
@@ -26,4 +33,11 @@ NODES = [
     *pm_jewelry.NODES,
     *hint.NODES,
     *composite.NODES,
+    *masks.NODES,
+    *maps.NODES,
+    *segment.NODES,
+    *matches.NODES,
+    *taste.NODES,
+    *pairs.NODES,
+    *curate.NODES,
 ]
