@@ -48,6 +48,11 @@ def encode_latent(vae, image: Tensor) -> Tensor:
     return latent
 
 
+def latent_samples(latent: Tensor) -> Tensor:
+    """A scaled latent as a LATENT holds it (the host multiplies by 0.18215 itself)."""
+    return LATENT.process_out(latent)
+
+
 def encode_text(clip, text: str) -> list:
     """A prompt as CONDITIONING, by the host's own text encoder (its LoRAs and layer choice included).
 

@@ -8,6 +8,7 @@ from . import (
     hint,
     igr,
     load,
+    pm_jewelry,
     sampling,
     vision,
 )
@@ -20,6 +21,7 @@ NODES = [
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,
+    *pm_jewelry.NODES,
     *hint.NODES,
     *composite.NODES,
 ]
