@@ -16,8 +16,8 @@ METHODS: dict[str, type[FittingMethod]] = {
         AnyDressing,
         IGR,
         DiffuseToChoose,
-        SiftVton,
         PMJewelry,
+        SiftVton,
     )
 }
 
