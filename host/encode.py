@@ -59,6 +59,11 @@ def encode_text(clip, text: str) -> list:
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
+def raw_latent(scaled: Tensor) -> Tensor:
+    """A scaled latent as LATENT carries it, the factor taken out."""
+    return LATENT.process_out(scaled)
+
+
 def check_finite(tensor: Tensor, name: str) -> Tensor:
     """Refuse NaN and infinite numbers.
 

@@ -6,6 +6,7 @@ from .anydressing import AnyDressing
 from .diffuse_to_choose import DiffuseToChoose
 from .igr import IGR
 from .method import FittingMethod
+from .paint_by_example import PaintByExample
 from .sift_vton import SiftVton
 from .weights import WeightsError
 
@@ -16,6 +17,7 @@ METHODS: dict[str, type[FittingMethod]] = {
         IGR,
         DiffuseToChoose,
         SiftVton,
+        PaintByExample,
     )
 }
 

@@ -41,7 +41,8 @@ def _numbers(text: str) -> list[list[float]]:
                     else [float(value) for value in item] for item in items]
         return [[float(value) for value in part.split(",")] for part in text.replace("\n", ";").split(";") if part.strip()]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"The points '{text[:60]}' could not be read; write them as \"120,80; 300,90\" or as JSON [{{\"x\": 120, \"y\": 80}}].") from error
+        raise ValueError(f"The points '{text[:60]}' could not be read; write them as \"120,80; 300,90\" "
+                         'or as JSON [{"x": 120, "y": 80}].') from error
 
 
 def parse_box(text: str, width: int, height: int) -> tuple[float, float, float, float] | None:
@@ -53,5 +54,6 @@ def parse_box(text: str, width: int, height: int) -> tuple[float, float, float, 
     except ValueError as error:
         raise ValueError(f"The box '{text[:60]}' could not be read; write it as \"x0,y0,x1,y1\" in pixels.") from error
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise ValueError(f"The box {x0:g},{y0:g},{x1:g},{y1:g} is not a box inside the {width}x{height} picture; write x0,y0,x1,y1 with x0 < x1 and y0 < y1.")
+        raise ValueError(f"The box {x0:g},{y0:g},{x1:g},{y1:g} is not a box inside the {width}x{height} picture; write x0,y0,x1,y1 "
+                         f"with x0 < x1 and y0 < y1.")
     return x0, y0, x1, y1
