@@ -2,34 +2,70 @@
 
 from comfy_api.latest import ComfyExtension, io, ui
 
-from .channels import channel_route, with_channels
-from .demo import demo_controlnet, demo_lora, demo_stack
-from .denoiser import install
-from .encode import check_finite, encode_latent, encode_text, latent_size, raw_latent, with_extras, with_values
-from .evaluate import evaluate
+from .attach import (
+    attachment,
+    check_predicts_noise,
+    with_attachment,
+)
+from .channels import (
+    channel_route,
+    with_channels,
+)
+from .demo import (
+    demo_controlnet,
+    demo_lora,
+    demo_stack,
+)
+from .denoiser import (
+    install,
+)
+from .depthfm import (
+    decode_depth,
+    load_depthfm,
+)
+from .encode import (
+    check_finite,
+    encode_latent,
+    encode_text,
+    latent_samples,
+    latent_size,
+    with_extras,
+    with_values,
+)
 from .files import (
     adapter_files,
     adapter_path,
+    data_path,
+    depth_files,
+    depth_path,
     method_files,
     method_path,
     methods_directory,
     models_folder,
+    output_folder,
     output_path,
     progress,
     register_folders,
+    sam_files,
+    sam_path,
     source_files,
     source_path,
     stop_if_interrupted,
+    user_folder,
 )
-from .inpaint import LAYOUTS, inpaint_conditioning, widen
+from .inpaint import (
+    inpaint_conditioning,
+    LAYOUTS,
+    widen,
+)
 from .models import (
-    LoadedMethod,
     build_method,
     build_unet,
     check_fits,
     file_tensors,
     fingerprint,
     layers,
+    LoadedMethod,
     manage,
     new_method,
     read_weights,
@@ -38,16 +74,99 @@ from .models import (
     trainable_unet,
     unet_shape,
 )
-from .plms import plms, plms_sigmas
-from .reference import capture
-from .vision import demo_vision, encode_vision, vision_width
+from .one_call import (
+    one_call,
+    several_calls,
+)
+from .plms import (
+    plms,
+    plms_sigmas,
+)
+from .reference import (
+    capture,
+)
+from .vision import (
+    check_encoder,
+    demo_vision,
+    encode_vision,
+    final_norm,
+    image_prompt,
+    vision_width,
+)
+from .whole import (
+    load_whole,
+    manage_whole,
+)
 
 __all__ = [
-    "ComfyExtension", "LAYOUTS", "LoadedMethod", "adapter_files", "adapter_path", "build_method", "build_unet", "capture",
-    "channel_route", "check_finite", "check_fits", "demo_controlnet", "demo_lora", "demo_stack", "demo_vision", "encode_latent",
-    "encode_text", "encode_vision", "evaluate", "file_tensors", "fingerprint", "inpaint_conditioning", "install", "io", "latent_size",
-    "layers", "manage", "method_files", "method_path", "methods_directory", "models_folder", "new_method", "output_path", "plms",
-    "plms_sigmas", "progress", "raw_latent", "read_weights", "register_folders", "release", "run_module", "source_files",
-    "source_path", "stop_if_interrupted", "trainable_unet", "ui", "unet_shape", "vision_width", "widen", "with_channels",
-    "with_extras", "with_values",
+    "adapter_files",
+    "adapter_path",
+    "attachment",
+    "build_method",
+    "build_unet",
+    "capture",
+    "channel_route",
+    "check_encoder",
+    "check_finite",
+    "check_fits",
+    "check_predicts_noise",
+    "ComfyExtension",
+    "data_path",
+    "decode_depth",
+    "demo_controlnet",
+    "demo_lora",
+    "demo_stack",
+    "demo_vision",
+    "depth_files",
+    "depth_path",
+    "encode_latent",
+    "encode_text",
+    "encode_vision",
+    "file_tensors",
+    "final_norm",
+    "fingerprint",
+    "image_prompt",
+    "inpaint_conditioning",
+    "install",
+    "io",
+    "latent_samples",
+    "latent_size",
+    "layers",
+    "LAYOUTS",
+    "load_depthfm",
+    "load_whole",
+    "LoadedMethod",
+    "manage",
+    "manage_whole",
+    "method_files",
+    "method_path",
+    "methods_directory",
+    "models_folder",
+    "new_method",
+    "one_call",
+    "output_folder",
+    "output_path",
+    "plms",
+    "plms_sigmas",
+    "progress",
+    "read_weights",
+    "register_folders",
+    "release",
+    "run_module",
+    "sam_files",
+    "sam_path",
+    "several_calls",
+    "source_files",
+    "source_path",
+    "stop_if_interrupted",
+    "trainable_unet",
+    "ui",
+    "unet_shape",
+    "user_folder",
+    "vision_width",
+    "widen",
+    "with_attachment",
+    "with_channels",
+    "with_extras",
+    "with_values",
 ]

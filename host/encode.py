@@ -48,6 +48,11 @@ def encode_latent(vae, image: Tensor) -> Tensor:
     return latent
 
 
+def latent_samples(latent: Tensor) -> Tensor:
+    """A scaled latent as a LATENT holds it (the host multiplies by 0.18215 itself)."""
+    return LATENT.process_out(latent)
+
+
 def encode_text(clip, text: str) -> list:
     """A prompt as CONDITIONING, by the host's own text encoder (its LoRAs and layer choice included).
 
@@ -57,11 +62,6 @@ def encode_text(clip, text: str) -> list:
     if clip is None:
         raise ValueError("The text encoder is missing: this checkpoint holds none; load one with a CLIP loader node.")
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
-
-
-def raw_latent(scaled: Tensor) -> Tensor:
-    """A scaled latent as LATENT carries it, the factor taken out."""
-    return LATENT.process_out(scaled)
 
 
 def check_finite(tensor: Tensor, name: str) -> Tensor:

@@ -11,22 +11,24 @@ import folder_paths
 
 METHODS_FOLDER = "fitting_room"
 ADAPTERS_FOLDER = "ipadapter"
+DATA_FOLDER = "fitting_room_data"
+SAMS_FOLDER = "sams"
+DEPTH_FOLDERS = ("checkpoints", "diffusion_models")
 
 
 def register_folders() -> None:
-    """Make `models/fitting_room` and `models/ipadapter` known to the host, keeping what others or extra_model_paths.yaml added."""
-    paths, _ = folder_paths.folder_names_and_paths.get(METHODS_FOLDER, ([], set()))
-    own = os.path.join(folder_paths.models_dir, METHODS_FOLDER)
-    paths = [*paths, *([own] if own not in paths else [])]
-    folder_paths.folder_names_and_paths[METHODS_FOLDER] = (paths, {".safetensors"})
-    paths, suffixes = folder_paths.folder_names_and_paths.get(ADAPTERS_FOLDER, ([], set()))
-    own = os.path.join(folder_paths.models_dir, ADAPTERS_FOLDER)
-    paths = [*paths, *([own] if own not in paths else [])]
-    folder_paths.folder_names_and_paths[ADAPTERS_FOLDER] = (paths, {*suffixes, ".safetensors", ".bin"})
+    """Make our folders of `models` known to the host, keeping what others or extra_model_paths.yaml added."""
+    for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (ADAPTERS_FOLDER, {".safetensors", ".bin"}), (SAMS_FOLDER, {".safetensors", ".pth", ".pt"})):
+        paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
+        own = os.path.join(folder_paths.models_dir, name)
+        paths = [*paths, *([own] if own not in paths else [])]
+        folder_paths.folder_names_and_paths[name] = (paths, suffixes if name == METHODS_FOLDER else {*known, *suffixes})
 
 
 def method_files() -> list[str]:
     """Weights files of methods, as the user names them."""
+    if METHODS_FOLDER not in folder_paths.folder_names_and_paths:  # a schema is asked for it, and must never raise
+        register_folders()
     return folder_paths.get_filename_list(METHODS_FOLDER)
 
 
@@ -95,6 +97,87 @@ def _sources() -> dict[str, Path]:
                 if path.suffix in suffixes:
                     out.setdefault(f"{folder}/{path.relative_to(root).as_posix()}", path)
     return out
+
+
+def sam_files() -> list[str]:
+    """Segment-anything files, as the user names them."""
+    return folder_paths.get_filename_list(SAMS_FOLDER) if SAMS_FOLDER in folder_paths.folder_names_and_paths else []
+
+
+def sam_path(name: str) -> str:
+    """The full path of a segment-anything file.
+
+    Raises:
+        ValueError: no such file; says where files go.
+    """
+    path = folder_paths.get_full_path(SAMS_FOLDER, name) if name in sam_files() else None
+    if path is None:
+        raise ValueError(f"The file '{name}' is not in models/{SAMS_FOLDER}; put a segment-anything vit_b, vit_l or vit_h file there and refresh the list.")
+    return path
+
+
+def depth_files() -> list[str]:
+    """Files that may hold a DepthFM: whatever lies in the folders of checkpoints and diffusion models. The content decides."""
+    return [f"{folder}/{name}" for folder in DEPTH_FOLDERS for name in folder_paths.get_filename_list(folder)]
+
+
+def depth_path(name: str) -> str:
+    """The full path of a DepthFM file.
+
+    Raises:
+        ValueError: no such file; says where files go.
+    """
+    folder, _, file = name.partition("/")
+    path = folder_paths.get_full_path(folder, file) if folder in DEPTH_FOLDERS and file in folder_paths.get_filename_list(folder) else None
+    if path is None:
+        raise ValueError(f"The file '{name}' is not in models/{' or models/'.join(DEPTH_FOLDERS)}; put a DepthFM checkpoint there and choose it in the list.")
+    return path
+
+
+def data_path(folder: str) -> Path:
+    """A folder of pictures that a workflow names: below the host's input folder, or below a registered `fitting_room_data` root.
+
+    A prompt that comes over the network must not read the disk at will, so nothing else is opened. Links inside these
+    folders are followed: whoever put them there meant it.
+
+    Args:
+        folder: relative to one of those folders ("" is the input folder itself), or absolute and inside one of them.
+
+    Raises:
+        ValueError: outside of them, or no such folder.
+    """
+    roots = [os.path.abspath(root) for root in (folder_paths.get_input_directory(), *folder_paths.folder_names_and_paths.get(DATA_FOLDER, ([],))[0])]
+    inside = []
+    for root in roots:
+        path = os.path.abspath(os.path.join(root, folder.strip()))
+        if os.path.commonpath([root, path]) == root:
+            inside.append(path)
+            if os.path.isdir(path):
+                return Path(path)
+    if inside:
+        raise ValueError(f"There is no folder '{folder}' in ComfyUI's input folder or a registered {DATA_FOLDER} root; put it there, or correct the name.")
+    raise ValueError(
+        f"The folder '{folder}' lies outside ComfyUI's input folder and the registered {DATA_FOLDER} roots, and nothing else is read; "
+        f"move it there, or add its place to extra_model_paths.yaml as {DATA_FOLDER}."
+    )
+
+
+def output_folder(name: str) -> Path:
+    """A folder below the output directory, which need not exist yet.
+
+    Raises:
+        ValueError: the name leads outside the output directory.
+    """
+    root = os.path.abspath(folder_paths.get_output_directory())
+    path = os.path.abspath(os.path.join(root, name.strip()))
+    if os.path.commonpath([root, path]) != root or path == root:
+        raise ValueError(f"The folder '{name}' is not a folder below the output directory; use a plain name, such as fitting_room/matches.")
+    return Path(path)
+
+
+def user_folder(name: str) -> Path:
+    """A folder for what a user keeps, in the host's user directory; it need not exist yet."""
+    return Path(folder_paths.get_user_directory()) / "default" / "fitting_room" / name
 
 
 def output_path(prefix: str, suffix: str) -> Path:

@@ -27,6 +27,7 @@ class PlainOps:
 
     Linear = torch.nn.Linear
     Conv2d = torch.nn.Conv2d
+    ConvTranspose2d = torch.nn.ConvTranspose2d
     LayerNorm = torch.nn.LayerNorm
     GroupNorm = torch.nn.GroupNorm
     Embedding = torch.nn.Embedding

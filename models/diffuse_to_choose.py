@@ -48,7 +48,7 @@ from .parts.layers import Layers
 from .parts.patches import Call, Patches
 from .parts.sites import SITES, Site, UNetShape, site_from_path
 from .parts.spatial import SpatialEncoder, feature_stride, feature_width
-from .parts.tokens import ImageTokens
+from .parts.tokens import TokenProjection
 from .weights import WeightsError
 
 FEATURES = 13
@@ -155,7 +155,7 @@ class DiffuseToChoose(FittingMethod):
         if config.hint != "off":
             self.encoder = SpatialEncoder(UNetShape(4, unet.model_channels, unet.context_dim, unet.heads), layers)
         self.fuse = nn.ModuleDict({str(k): self._fusion(feature_width(unet, k), layers) for k in config.places})
-        self.tokens = ImageTokens(config.token_width, unet.context_dim, layers)
+        self.tokens = TokenProjection(config.token_width, unet.context_dim, layers)
         sites = SITES if config.main_unet == "cross_attention" else ()
         self.cross = nn.ModuleDict({f"{s}_{n}": layers.linear(unet.context_dim, unet.channels(s), bias=False) for s in sites for n in ("k", "v")})
 
@@ -231,7 +231,7 @@ class DiffuseToChoose(FittingMethod):
         """The replica as the base's encoder, a random adapter and projector, and zeros wherever something is added."""
         generator = torch.Generator().manual_seed(seed)
         outputs, inputs = config.unet.context_dim, config.token_width
-        state = {f"tokens.{k}": t for k, t in ImageTokens.initial(inputs, outputs, generator).items()}
+        state = {f"tokens.{k}": t for k, t in TokenProjection.initial(inputs, outputs, generator).items()}
         if config.main_unet == "cross_attention":
             shapes = {s: (config.unet.channels(s), outputs) for s in SITES}
             state |= {f"cross.{s.ldm_path}.attn2.to_{n}.weight": torch.zeros(shapes[s]) for s in SITES for n in ("k", "v")}

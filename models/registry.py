@@ -7,6 +7,7 @@ from .diffuse_to_choose import DiffuseToChoose
 from .igr import IGR
 from .method import FittingMethod
 from .paint_by_example import PaintByExample
+from .pm_jewelry import PMJewelry
 from .sift_vton import SiftVton
 from .weights import WeightsError
 
@@ -18,6 +19,7 @@ METHODS: dict[str, type[FittingMethod]] = {
         DiffuseToChoose,
         SiftVton,
         PaintByExample,
+        PMJewelry,
     )
 }
 

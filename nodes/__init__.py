@@ -2,6 +2,7 @@
 
 from . import (
     anydressing,
+    attention_map,
     composite,
     convert,
     demo,
@@ -9,6 +10,7 @@ from . import (
     hint,
     igr,
     load,
+    pm_jewelry,
     sampling,
     sift_vton,
     vision,
@@ -23,7 +25,9 @@ NODES = [
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,
+    *pm_jewelry.NODES,
     *hint.NODES,
     *sift_vton.NODES,
+    *attention_map.NODES,
     *composite.NODES,
 ]

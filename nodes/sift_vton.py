@@ -14,8 +14,8 @@ from ..host import (
     encode_vision,
     install,
     io,
+    latent_samples,
     latent_size,
-    raw_latent,
     run_module,
     with_channels,
 )
@@ -83,7 +83,7 @@ class TryOnConditioning(io.ComfyNode):
         person = flatten_alpha(person)
         stack, masked = try_on_stack(vae, person, mask, flatten_alpha(pose), mask_edges == "filtered")
         begin = {"agnostic": masked, "noise": torch.zeros_like(masked)}.get(start)
-        latent = raw_latent(encode_latent(vae, person) if begin is None else begin)
+        latent = latent_samples(encode_latent(vae, person) if begin is None else begin)
         return io.NodeOutput(with_channels(positive, TRY_ON, stack), with_channels(negative, TRY_ON, stack), {"samples": latent})
 
 

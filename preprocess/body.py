@@ -21,7 +21,7 @@ def torso(person: Person, size: tuple[int, int]) -> np.ndarray:
     if not person.has("left_shoulder", "right_shoulder"):
         return np.zeros(size, bool)
     left, right, unit = person["left_shoulder"], person["right_shoulder"], person.unit
-    middle, down = (left + right) / 2, _down(person)
+    middle, down = (left + right) / 2, down_axis(person)
     across = (left - right) / max(float(np.hypot(*(left - right))), 1e-6)
     hips = [person[f"{side}_hip"] if person.has(f"{side}_hip") else shoulder * 0.8 + middle * 0.2 + down * 1.6 * unit
             for side, shoulder in (("left", left), ("right", right))]
@@ -49,9 +49,8 @@ def sleeve(person: Person, side: str, length: str, size: tuple[int, int]) -> np.
     if shoulder is None:
         return region
     elbow_seen = elbow is not None
-    elbow = elbow if elbow_seen else shoulder + _down(person) * 0.9 * person.unit
-    reach = SHORT_SLEEVE if length == "short" else 1.0
-    region |= capsule(size, shoulder, shoulder + reach * (elbow - shoulder), UPPER_ARM * person.unit, FOREARM * person.unit)
+    elbow = elbow if elbow_seen else shoulder + down_axis(person) * 0.9 * person.unit
+    region |= capsule(size, shoulder, shoulder + SHORT_SLEEVE * (elbow - shoulder), UPPER_ARM * person.unit, FOREARM * person.unit)
     if length == "long" and elbow_seen:
         end = wrist if wrist is not None else elbow + 0.85 * (elbow - shoulder)
         region |= capsule(size, elbow, end, FOREARM * person.unit, WRIST * person.unit)
@@ -60,7 +59,7 @@ def sleeve(person: Person, side: str, length: str, size: tuple[int, int]) -> np.
 
 def legs(person: Person, size: tuple[int, int]) -> np.ndarray:
     """Hips to ankles with the space between, as a skirt or wide trousers fill it."""
-    unit, down, outline, region = person.unit, _down(person), [], np.zeros(size, bool)
+    unit, down, outline, region = person.unit, down_axis(person), [], np.zeros(size, bool)
     for side in SIDES:
         hip, knee, ankle = (person[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
         if hip is None:
@@ -104,13 +103,13 @@ def head(person: Person, size: tuple[int, int]) -> np.ndarray:
     eyes = [person[f"{side}_eye"] for side in SIDES if person.has(f"{side}_eye")]
     ears = [person[f"{side}_ear"] for side in SIDES if person.has(f"{side}_ear")]
     half = max([0.26 * unit] + [0.62 * float(np.hypot(*(ears[0] - ears[1])))] * (len(ears) == 2))
-    up = np.mean(eyes, 0) - nose if eyes else -_down(person)
+    up = np.mean(eyes, 0) - nose if eyes else -down_axis(person)
     up = up / max(float(np.hypot(*up)), 1e-6)
     # chin 0.8 below the nose, crown and hair 1.9 above it
     return ellipse(size, nose + up * 0.55 * half, 1.35 * half, 1.1 * half, up)
 
 
-def _down(person: Person) -> np.ndarray:
+def down_axis(person: Person) -> np.ndarray:
     """The unit vector from the shoulders to the hips, straight down where they are not seen."""
     if person.has("left_shoulder", "right_shoulder", "left_hip", "right_hip"):
         along = (person["left_hip"] + person["right_hip"] - person["left_shoulder"] - person["right_shoulder"]) / 2

@@ -34,6 +34,11 @@ def aligned(result: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     The host's VAE drops what exceeds a multiple of 8, half on each side: such a result goes back where it was cut from and the
     source's own border is kept around it. Anything of the same proportions is resized; other proportions raise ValueError.
     """
+    for name, picture in (("source", source), ("result", result)):
+        if picture.dim() != 4 or picture.shape[-1] != source.shape[-1] or 0 in picture.shape:
+            raise ValueError(f"The {name} has shape {tuple(picture.shape)}, but a picture (batch, height, width, 3) was expected.")
+        if not bool(torch.isfinite(picture).all()):
+            raise ValueError(f"The {name} contains NaN or infinite values; check the sampler and the VAE that made it.")
     height, width = source.shape[1:3]
     h, w = result.shape[1:3]
     result = _same_scale(result.to(source.device), source)
@@ -97,7 +102,8 @@ def crop_region(image: torch.Tensor, mask: torch.Tensor, context: float = 1.5, s
     Raises ValueError for an empty mask, context below 1, or a size that is no multiple.
     """
     if context < 1 or size < multiple or size % multiple:
-        raise ValueError(f"context {context:g} and size {size} were given, but context >= 1 and a size that is a multiple of {multiple} are needed.")
+        raise ValueError(f"context {context:g} and size {size} were given, but context >= 1 and a size that is a multiple of "
+                         f"{multiple} are needed.")
     image, mask = match_batch(image=image, mask=fit_mask(as_mask(mask), *image.shape[1:3])[0])
     crop = _plan(mask, context, size, multiple)
     pieces = [image[i:i + 1, b.y0:b.y1, b.x0:b.x1] for i, b in enumerate(crop.boxes)]
@@ -130,11 +136,13 @@ def stitch(source: torch.Tensor, result: torch.Tensor, crop: Crop, mask: torch.T
     With a crop of its own size (no resizing) the painted pixels come back bit for bit as well.
     """
     if tuple(source.shape[1:3]) != crop.source_size:
-        raise ValueError(f"The source is {source.shape[2]}x{source.shape[1]}, but the crop was cut from {crop.source_size[1]}x{crop.source_size[0]}; "
+        raise ValueError(f"The source is {source.shape[2]}x{source.shape[1]}, but the crop was cut from "
+                         f"{crop.source_size[1]}x{crop.source_size[0]}; "
                          "give the picture it was cut from.")
     batch = max(len(source), len(result), len(crop.boxes))
     if any(len(item) not in (1, batch) for item in (source, result, crop.boxes)):
-        raise ValueError(f"{len(source)} sources, {len(result)} results and {len(crop.boxes)} crops do not fit together; give 1 or {batch} of each.")
+        raise ValueError(f"{len(source)} sources, {len(result)} results and {len(crop.boxes)} crops do not fit together; give 1 or "
+                         f"{batch} of each.")
     canvas = source.expand(batch, *source.shape[1:]).clone()
     for index in range(batch):
         box = crop.boxes[index % len(crop.boxes)]

@@ -30,14 +30,12 @@ from .curate_rules import (
     truncation,
     without_specks,
 )
+from .parts import SCHEMES, part
 from .pictures import to_mask, to_rgb8
 
-# labels that cover a garment: hair, arms, bag, scarf
-OCCLUDERS = {"atr": (2, 14, 15, 16, 17), "lip": (2, 11, 14, 15)}
-GARMENTS = {
-    "atr": {"upper": (4,), "lower": (5, 6), "full": (7,)},
-    "lip": {"upper": (5, 7), "lower": (9, 12), "full": (6, 10)},
-}
+# what of a parse map is the garment, and what may cover it (names of `parts`)
+GARMENTS = {"upper": ("upper",), "lower": ("lower",), "full": ("dress",)}
+OCCLUDERS = ("hair", "left_arm", "right_arm", "bag", "scarf")
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,11 @@ class Judgement:
 
 
 def from_parse(parse, category: str, labels: str = "atr") -> tuple[np.ndarray, np.ndarray]:
-    """(garment, occluders) masks (H,W) bool from a human parsing; labels "atr" (Dress Code) or "lip" (VITON-HD)."""
-    if labels not in GARMENTS or category not in GARMENTS[labels]:
-        raise ValueError(f"No labels are known for {category!r} in {labels!r}, expected upper, lower or full in atr or lip.")
+    """(garment, occluders) masks (H,W) bool from a human parsing of one of `parts.SCHEMES`: "atr" (Dress Code), "cihp" (VITON-HD), "lip"."""
+    if labels not in SCHEMES or category not in GARMENTS:
+        raise ValueError(f"No labels are known for {category!r} in {labels!r}, expected upper, lower or full in {', '.join(SCHEMES)}.")
     parse = np.asarray(parse)
-    return np.isin(parse, GARMENTS[labels][category]), np.isin(parse, OCCLUDERS[labels])
+    return part(parse, labels, *GARMENTS[category]), part(parse, labels, *OCCLUDERS)
 
 
 def judge(candidate: Candidate, rules: CurateRules | None = None) -> Judgement:

@@ -23,7 +23,8 @@ def depth_map(picture: torch.Tensor, convention: str = "near_bright", normalise:
     """
     picture = as_image(picture, "depth picture")
     if bool(((picture.amax(-1) - picture.amin(-1)).flatten(1).amax(1) > 0.04).any()):
-        raise ValueError("The depth picture is coloured, but grey values were expected; set the depth node's output to grey, without a colour map.")
+        raise ValueError("The depth picture is coloured, but grey values were expected; set the depth node's output to grey, "
+                         "without a colour map.")
     depth = switch(picture.mean(-1)[:, None].clamp(0, 1), convention)
     return stretch(depth, percentiles) if normalise else depth
 

@@ -35,7 +35,9 @@ class Wish:
     grow_px: int = 8
 
     def __post_init__(self):
-        for value, known, what in ((self.category, CATEGORIES, "category"), (self.sleeves, SLEEVES, "sleeve length"), (self.style, STYLES, "mask style")):
+        """Refuse unknown choices."""
+        choices = ((self.category, CATEGORIES, "category"), (self.sleeves, SLEEVES, "sleeve length"), (self.style, STYLES, "mask style"))
+        for value, known, what in choices:
             if value not in known:
                 raise ValueError(f"The {what} '{value}' is not known; choose one of {', '.join(known)}.")
         if unknown := set(self.keep) - set(KEEP):
@@ -75,36 +77,56 @@ def _row(count: int, index: int, batch: int) -> int:
 
 def _one(size: tuple[int, int], wish: Wish, sources: list, scheme: str, protect: np.ndarray | None) -> np.ndarray:
     labels, person, worn = sources
-    pieces, garment = _pieces(size, wish, labels, person, worn, scheme)
+    garment = _old_garment(size, wish, labels, worn, scheme)
+    kept = _kept(size, wish, labels, person, scheme, garment)
+    # what is kept is left out before growing too, or a rim would be painted around it
+    pieces = [piece & ~kept for piece in _pieces(size, wish, labels, person, scheme, garment)]
     union = np.zeros(size, bool)
     for piece in pieces if wish.style == "box" else [np.logical_or.reduce(pieces)]:
         grown = grow(piece, wish.grow_px)
         union |= grown if wish.style == "parse" else fill_box(size, bounding_box(grown))
-    mask = union & ~_kept(size, wish, labels, person, scheme, garment)
+    mask = union & ~kept
     return mask if protect is None else mask & ~protect
 
 
-def _pieces(size, wish: Wish, labels, person, worn, scheme: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """The regions to repaint, one per part of the body, and all pixels known to be the old garment."""
-    upper, lower = wish.category in ("upper", "full"), wish.category in ("lower", "full")
+def _old_garment(size, wish: Wish, labels, worn, scheme: str) -> np.ndarray:
+    """All pixels known to be what is taken off."""
     garment = np.zeros(size, bool) if worn is None else worn.copy()
-    trunk, limbs = garment.copy(), []
     if labels is not None:
-        clothes = part(labels, scheme, *(["upper", "scarf"] if upper else []), *(["lower", "socks"] if lower else []), "dress")
-        garment |= clothes
-        trunk |= clothes | (part(labels, scheme, "neck") if upper else False)
-    if person is not None and upper:
-        trunk |= body.torso(person, size) | body.neck(person, size)
+        upper, lower = wish.category != "lower", wish.category != "upper"
+        garment |= part(labels, scheme, "dress", *(["upper", "scarf"] if upper else []), *(["lower", "socks"] if lower else []))
+    return garment
+
+
+def _pieces(size, wish: Wish, labels, person, scheme: str, garment: np.ndarray) -> list[np.ndarray]:
+    """The regions to repaint, one per part of the body."""
+    upper, lower = wish.category != "lower", wish.category != "upper"
+    drawn, limbs = np.zeros(size, bool), []
+    if person is not None:
+        drawn |= (body.torso(person, size) | body.neck(person, size)) if upper else drawn
+        legs = body.legs(person, size) if lower else drawn & False
+        if labels is not None:
+            drawn, legs = _cut_at_waist(drawn, legs, wish.category, labels, scheme)
+        limbs.append(legs)
     if upper:
         limbs += [_arm(size, side, wish, labels, person, scheme, garment) for side in body.SIDES]
-    if lower:
-        limbs += [np.zeros(size, bool) if person is None else body.legs(person, size)]
-        limbs += [] if labels is None else [part(labels, scheme, f"{side}_leg") for side in body.SIDES]
-    if person is not None and labels is not None:
-        # the parse knows what is not clothing to change: the other half of the outfit stays, also where a drawn shape covers it
-        other = part(labels, scheme, *([] if lower else ["lower", "left_leg", "right_leg"]), *([] if upper else ["upper", "left_arm", "right_arm"]), "shoes", "bag")
-        trunk, limbs = trunk & ~other, [limb & ~other for limb in limbs]
-    return [trunk, *limbs], garment
+    trunk = drawn | garment
+    if labels is not None:
+        trunk |= part(labels, scheme, "neck") if upper else False
+        limbs += [part(labels, scheme, f"{side}_leg") for side in body.SIDES] if lower else []
+    return [trunk, *limbs]
+
+
+def _cut_at_waist(trunk: np.ndarray, legs: np.ndarray, category: str, labels, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    """Drawn torso and legs without the half of the outfit that stays, and without what they reach beyond its edge."""
+    rest = {"upper": ("lower", "left_leg", "right_leg"), "lower": ("upper", "neck", "left_arm", "right_arm"), "full": ()}[category]
+    stays = part(labels, scheme, *rest, "shoes", "bag")
+    below = bounding_box(part(labels, scheme, "lower"))
+    if below is not None and category == "upper":
+        trunk[below.y0:] = False
+    if below is not None and category == "lower":
+        legs[:below.y0] = False
+    return trunk & ~stays, legs & ~stays
 
 
 def _arm(size, side: str, wish: Wish, labels, person, scheme: str, garment: np.ndarray) -> np.ndarray:
@@ -114,24 +136,26 @@ def _arm(size, side: str, wish: Wish, labels, person, scheme: str, garment: np.n
         return drawn
     skin = part(labels, scheme, f"{side}_arm")
     if drawn.any():
-        return drawn | (skin & ~body.hand(person, side, size) if wish.sleeves == "long" else False)
-    return skin if wish.sleeves == "long" else skin & ~_far_share(skin, garment, 0.6)
+        # what a drawn sleeve covers of trousers and the like is another thing behind or before the arm
+        return (drawn & ~part(labels, scheme, "lower", "shoes", "bag")) | (skin if wish.sleeves == "long" else False)
+    return skin if wish.sleeves == "long" else skin & ~_far_share(skin, garment, 0.75)
 
 
 def _kept(size, wish: Wish, labels, person, scheme: str, garment: np.ndarray) -> np.ndarray:
-    """Hands, hair and face as far as they are known; the old garment is never kept with them."""
+    """Hands, hair and face as far as they are known, and shoes; the old garment is never kept with them."""
     keep = np.zeros(size, bool)
     if labels is not None:
-        keep |= part(labels, scheme, *(["face", "glasses"] if "face" in wish.keep else []), *(["hair", "hat"] if "hair" in wish.keep else []))
+        head = (["face", "glasses"] if "face" in wish.keep else []) + (["hair", "hat"] if "hair" in wish.keep else [])
+        keep |= part(labels, scheme, "shoes", *head)
     elif person is not None and {"face", "hair"} & set(wish.keep):
         # a pose cannot tell face from hair: the head is one ellipse
         keep |= body.head(person, size) & ~body.torso(person, size)
-    if "hands" in wish.keep and wish.category != "lower":
+    if "hands" in wish.keep:
         for side in body.SIDES:
-            skin = None if labels is None else part(labels, scheme, f"{side}_arm", "gloves")
             drawn = np.zeros(size, bool) if person is None else body.hand(person, side, size)
-            if skin is not None:
-                drawn = drawn & skin if drawn.any() else _estimated_hand(part(labels, scheme, f"{side}_arm"), garment)
+            if labels is not None:
+                skin = part(labels, scheme, f"{side}_arm")
+                drawn = (drawn & skin if drawn.any() else _estimated_hand(skin, garment)) | part(labels, scheme, "gloves")
             keep |= drawn
     return keep & ~garment
 

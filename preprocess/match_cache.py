@@ -18,6 +18,7 @@ import numpy as np
 
 from .garment_parts import part_masks
 from .matches import from_json, sum_removals, to_json, write_text
+from .pictures import read_picture
 from .sift import MatchOptions, match_pair
 
 LEDGER = "matches_ledger.jsonl"
@@ -91,13 +92,13 @@ def pair_seed(seed: int, name: str) -> int:
 
 def load_pair(files: PairFiles) -> tuple:
     """(person, garment, person mask, garment mask) of one pair, as `match_pair` takes them. OSError or ValueError names the file."""
-    person, garment = _picture(files.person), _picture(files.garment)
-    person_mask = None if files.person_mask is None else _picture(files.person_mask, "L")
+    person, garment = read_picture(files.person), read_picture(files.garment)
+    person_mask = None if files.person_mask is None else read_picture(files.person_mask, "L")
     if files.densepose is None and files.garment_parse is None:
-        return person, garment, person_mask, None if files.garment_mask is None else _picture(files.garment_mask, "L")
+        return person, garment, person_mask, None if files.garment_mask is None else read_picture(files.garment_mask, "L")
     if files.densepose is None or files.garment_parse is None:
         raise ValueError("Matching per part needs a DensePose picture and a garment parsing, one is missing: give both or none.")
-    dense, parse = _picture(files.densepose, None), _picture(files.garment_parse, None)
+    dense, parse = read_picture(files.densepose, None), read_picture(files.garment_parse, None)
     repaint = np.full(dense.shape[:2], 255, np.uint8) if person_mask is None else person_mask
     return person, garment, *part_masks(dense, repaint, parse)
 
@@ -247,21 +248,3 @@ def _summed(report, lines):
     report.without = [line["name"] for line in lines if not line["matches"]]
     report.removed = sum_removals(step for line in lines for step in line["removed"])
     return report
-
-
-def _picture(path, mode: str | None = "colour"):
-    """A file as uint8, turned upright; mode None keeps label values as they are (palettes become RGB)."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if mode == "L":
-                return np.asarray(picture.convert("L"))
-            if mode == "colour":
-                return np.asarray(picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"))
-            return np.asarray(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{Path(path).name} is missing: expected the picture in {Path(path).parent.name}.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise OSError(f"{Path(path).name} cannot be read as a picture ({type(error).__name__}): replace the file.") from None

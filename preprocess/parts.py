@@ -28,7 +28,10 @@ CLASSES = {"lip": 20, "cihp": 20, "atr": 18}
 
 def _voc_palette(count: int) -> list[tuple[int, int, int]]:
     """The PASCAL VOC colours: the label's bits dealt to red, green and blue, most significant first."""
-    return [tuple(sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)) for label in range(count)]
+    def level(label, channel):
+        return sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
+
+    return [tuple(level(label, channel) for channel in range(3)) for label in range(count)]
 
 
 # the palette of the CIHP data set, in which VITON-HD's maps are stored (there with 254 in place of 255)
@@ -55,7 +58,8 @@ def labels_from_picture(picture: torch.Tensor, scheme: str = "lip") -> torch.Ten
         labels, off = _nearest(pixels, np.array(palette))
         if (off <= TOLERANCE).mean() >= MOSTLY:
             return torch.from_numpy(labels)
-    raise ValueError("The parse map's colours are neither label numbers nor the LIP/CIHP palettes; load the PNG without resizing or colour changes, "
+    raise ValueError("The parse map's colours are neither label numbers nor the LIP/CIHP palettes; load the PNG without resizing or "
+                     "colour changes, "
                      "or give the garment's mask instead.")
 
 
@@ -72,9 +76,11 @@ def check_labels(labels: torch.Tensor, scheme: str = "lip") -> np.ndarray:
     array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.dtype.kind not in "iu":
-        raise ValueError(f"The parse map has shape {array.shape} and type {array.dtype}, but integer labels (batch, height, width) were expected.")
+        raise ValueError(f"The parse map has shape {array.shape} and type {array.dtype}, but integer labels (batch, height, width) "
+                         f"were expected.")
     if array.min() < 0 or array.max() >= CLASSES[_known(scheme)]:
-        raise ValueError(f"The parse map holds labels {array.min()}..{array.max()}, but {scheme} has 0..{CLASSES[scheme] - 1}; choose another label system.")
+        raise ValueError(f"The parse map holds labels {array.min()}..{array.max()}, but {scheme} has 0..{CLASSES[scheme] - 1}; "
+                         f"choose another label system.")
     return array
 
 

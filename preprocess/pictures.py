@@ -4,6 +4,7 @@ Inside: RGB, uint8, (H,W,3); masks bool (H,W). Channels come last, as in ComfyUI
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -83,6 +84,30 @@ def move_points(points: np.ndarray, source: tuple[int, int], target: tuple[int, 
     """
     ratio = np.array([target[1] / source[1], target[0] / source[0]], np.float64)
     return (np.asarray(points, np.float64) + 0.5) * ratio - 0.5
+
+
+def read_picture(path, mode: str | None = "colour") -> np.ndarray:
+    """A file as uint8 (H,W), (H,W,3) or (H,W,4), turned upright.
+
+    mode  "colour": RGB or RGBA; "L": grey; "labels": one number per pixel (a palette's indices, else grey levels, else RGB);
+          None: grey or RGB, palettes become RGB.
+    Raises OSError, which names the file, where it is missing or no picture.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if mode == "L":
+                return np.asarray(picture.convert("L"))
+            if mode == "colour":
+                return np.asarray(picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"))
+            plain = ("L", "RGB", "P") if mode == "labels" else ("L", "RGB")
+            return np.asarray(picture if picture.mode in plain else picture.convert("RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{Path(path).name} is missing: expected the picture in {Path(path).parent.name}.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{Path(path).name} cannot be read as a picture ({type(error).__name__}): replace the file.") from None
 
 
 def _array(value) -> np.ndarray:

@@ -22,6 +22,7 @@ class Person:
     mesh: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> np.ndarray | None:
+        """A body point, None where it was not found."""
         return self.body.get(name)
 
     def has(self, *names: str) -> bool:
@@ -89,3 +90,16 @@ def read_mesh(landmarks: dict, height: int, width: int) -> list[Person | None]:
         points = [np.asarray(face["landmarks_xy"], float) * (width / columns, height / rows) for face in faces]
         meshes.append(max(points, key=lambda mesh: float(np.ptp(mesh, axis=0).sum()), default=None))
     return [None if mesh is None else Person(mesh=mesh) for mesh in meshes]
+
+
+def merged(people: list[Person | None], faces: list[Person | None]) -> list[Person | None]:
+    """Bodies from read_pose with the meshes from read_mesh, picture by picture; either list may be empty or of length 1."""
+    count = max(len(people), len(faces))
+    if any(len(items) not in (0, 1, count) for items in (people, faces)):
+        raise ValueError(f"{len(people)} poses and {len(faces)} faces do not fit together; give both for the same pictures.")
+    rows = []
+    for index in range(count):
+        person, face = (items[index % len(items)] if items else None for items in (people, faces))
+        both = person is not None and face is not None
+        rows.append(Person(person.body, person.hands, face.mesh) if both else person or face)
+    return rows

@@ -27,7 +27,8 @@ def family(state_dict: dict[str, torch.Tensor]) -> str:
     """vit_b, vit_l or vit_h, told from the tensors' names and shapes; anything else raises ValueError saying what it seems to be."""
     for name, pattern in RELATIVES:
         if any(pattern.search(key) for key in state_dict):
-            raise ValueError(f"This file holds {name} weights, but segment-anything vit_b, vit_l or vit_h was expected; choose another file.")
+            raise ValueError(f"This file holds {name} weights, but segment-anything vit_b, vit_l or vit_h was expected; choose "
+                             f"another file.")
     position = state_dict.get("image_encoder.pos_embed")
     blocks = {match[1] for key in state_dict if (match := re.match(r"image_encoder\.blocks\.(\d+)\.", key))}
     if position is None or position.dim() != 4 or not any(key.startswith("mask_decoder.") for key in state_dict):
@@ -136,5 +137,6 @@ def _package():
         from segment_anything.utils.transforms import ResizeLongestSide
     except ImportError as error:
         import sys
-        raise RuntimeError(f"Segment needs the segment_anything package; install it with: {sys.executable} -m pip install segment-anything") from error
+        raise RuntimeError(f"Segment needs the segment_anything package; install it with: {sys.executable} -m pip install "
+                           f"segment-anything") from error
     return segment_anything.sam_model_registry, ResizeLongestSide

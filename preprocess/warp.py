@@ -14,7 +14,8 @@ def place_picture(picture: torch.Tensor, corners: torch.Tensor, size: tuple[int,
     corners = torch.as_tensor(corners, dtype=torch.float32, device=picture.device)
     corners = corners[None] if corners.dim() == 3 else corners
     if corners.dim() != 4 or tuple(corners.shape[-2:]) != (4, 2) or len(corners) not in (1, len(picture)):
-        raise ValueError(f"corners have shape {tuple(corners.shape)}, but (batch, pieces, 4, 2) with batch 1 or {len(picture)} was expected.")
+        raise ValueError(f"corners have shape {tuple(corners.shape)}, but (batch, pieces, 4, 2) with batch 1 or {len(picture)} was "
+                         f"expected.")
     corners = corners.expand(len(picture), -1, -1, -1)
     out = picture.new_zeros(*picture.shape[:2], *size)
     covered = picture.new_zeros(len(picture), 1, *size)

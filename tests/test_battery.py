@@ -62,6 +62,8 @@ def fitted(scene):
 
 
 def test_untrained_changes_nothing(scene, plain):
+    if scene.case.lets_through:
+        pytest.skip(scene.case.lets_through)
     assert torch.equal(scene.run(scene.case.apply(scene.base, scene.untrained)), plain)
 
 
@@ -97,6 +99,8 @@ def test_every_declared_site_is_reached(scene):
     for install in installs:
         for kind in scene.case.parts:
             functions = getattr(install.patches, kind)
+            if functions is None:  # a method may install several values, each with its own part
+                continue
             entries = functions if isinstance(functions, dict) else {kind: functions}
             for site, function in entries.items():
                 def counted(*args, function=function, kind=kind, site=site):
@@ -206,6 +210,16 @@ def test_half_precision_weights_are_cast_where_they_are_used(scene, fitted):
     half = build_method(type(scene.method.module), scene.method.header, tensors, "half")
     assert all(p.dtype == torch.float16 for p in half.module.parameters() if p.ndim)
     assert close(scene.run(scene.case.apply(scene.base, half)), fitted, 0.1)
+
+
+def test_partly_loaded_weights_give_the_same_picture(scene, fitted):
+    """As under --lowvram: what does not fit stays where it was and is cast at each call."""
+    patcher = scene.method.patcher
+    patcher.load(patcher.load_device, lowvram_model_memory=1)
+    try:
+        assert close(scene.run(scene.apply()), fitted, 1e-5)
+    finally:
+        patcher.detach()
 
 
 def test_every_weight_sits_in_a_layer_the_host_can_move(scene):

@@ -19,7 +19,7 @@ class Layers:
     """Layer classes and the blocks of the host's U-Net.
 
     Attributes:
-        ops: namespace with Linear, Conv2d, LayerNorm, GroupNorm (`torch.nn`, or the host's casting layers).
+        ops: namespace with Linear, Conv2d, ConvTranspose2d, LayerNorm, GroupNorm (`torch.nn`, or the host's casting layers).
         dtype, device: where and how the weights are made.
         blocks: the host's own blocks (`host.Blocks`), for methods that copy parts of the U-Net; None without a host.
     """
@@ -37,6 +37,12 @@ class Layers:
         """A 2-D convolution with padding kernel // 2."""
         return self.ops.Conv2d(
             inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias, dtype=self.dtype, device=self.device
+        )
+
+    def conv_transpose(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
+        """A transposed 2-D convolution, padded so that a side n becomes stride * n (kernel 4, stride 2; kernel 3, stride 1)."""
+        return self.ops.ConvTranspose2d(
+            inputs, outputs, kernel, stride=stride, padding=(kernel - stride + 1) // 2, dtype=self.dtype, device=self.device
         )
 
     def layer_norm(self, channels: int) -> nn.Module:

@@ -81,6 +81,18 @@ class Call:
         memo = self.scratch.setdefault("memo", Memo()) if self.memo is None else self.memo
         return memo.once((key, self.x.device, self.x.dtype), compute)
 
+    def recall(self, key, given: Tensor, compute: Callable[[], object]):
+        """`compute()`, once per generation for each different value of `given`: for what depends on a prompt or a picture.
+
+        Rows of one conditioning share a value, and so do several conditionings that bring equal tensors.
+        """
+        known = self.once((key, "recall"), list)
+        for tensor, value in known:
+            if tensor.shape == given.shape and torch.equal(tensor, given):
+                return value
+        known.append((given.clone(), compute()))
+        return known[-1][1]
+
     def select(self, tensor: Tensor) -> Tensor:
         """The conditional rows of a (B,...) tensor; a view where they are contiguous."""
         rows = self.rows

@@ -138,7 +138,7 @@ class HiddenProjection(nn.Module):
         return self.proj(hidden)
 
 
-class ImageTokens(nn.Module):
+class TokenProjection(nn.Module):
     """Hidden states of an image encoder in place of the text: one linear layer, and a learned null for guidance.
 
     Args:

@@ -22,6 +22,7 @@ class Case:
         parts: per kind of site in `Patches`, how many of them the method must reach in one forward.
         silent: parameters (by prefix) that no gradient can reach, each with its reason in the paper's file.
         all_rows: the unconditional rows take part too.
+        lets_through: why this method cannot begin as a no-op ("" for all that can).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Case:
     parts: dict[str, int] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
     all_rows: bool = False
+    lets_through: str = ""
 
 
 def names() -> list[str]:

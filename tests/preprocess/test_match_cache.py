@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from fitting_room.preprocess import match_cache
+from fitting_room.preprocess import pictures
 from fitting_room.preprocess.match_cache import LEDGER, PairFiles, cache_matches, load_pair, pair_seed
 from fitting_room.preprocess.matches import from_json
 from fitting_room.preprocess.sift import MatchOptions, match_pair
@@ -161,4 +161,4 @@ def test_pictures_are_turned_upright(tmp_path):
     exif = picture.getexif()
     exif[274] = 6  # to be shown a quarter turn clockwise
     picture.save(tmp_path / "a.png", exif=exif)
-    assert match_cache._picture(tmp_path / "a.png").shape == (4, 2, 3)
+    assert pictures.read_picture(tmp_path / "a.png").shape == (4, 2, 3)

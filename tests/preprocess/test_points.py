@@ -1,0 +1,40 @@
+"""Typed and clicked points."""
+
+import pytest
+
+from fitting_room.preprocess.points import Point, parse_box, parse_points
+
+
+@pytest.mark.parametrize("text", [
+    "120,80; 300,90,0", "120, 80\n300, 90, 0\n", '[{"x": 120, "y": 80}, {"x": 300, "y": 90, "label": 0}]', "[[120, 80], [300, 90, 0]]"])
+def test_all_forms_read_the_same(text):
+    assert parse_points(text, 400, 100) == [Point(120, 80, 1), Point(300, 90, 0)]
+
+
+def test_nothing_is_no_points():
+    assert parse_points("  ", 10, 10) == [] and parse_points("[]", 10, 10) == [] and parse_box("", 10, 10) is None
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("400,5", r"Point 1 \(400, 5\) lies outside the 400x100 picture"),
+    ("-1,5", "lies outside"),
+    ("nan,5", "lies outside"),
+    ("a,b", "could not be read; write them as"),
+    ("[{", "could not be read"),
+    ('[{"x": 1}]', "Point 1 reads"),
+    ("[5]", "could not be read"),
+    ("1,2,7", "an optional label 1 or 0 were expected"),
+])
+def test_bad_points_get_a_sentence(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse_points(text, 400, 100)
+
+
+def test_boxes():
+    assert parse_box("1,2,30,40", 30, 40) == (1, 2, 30, 40)
+    for text in ("1,2,3", "a,b,c,d"):
+        with pytest.raises(ValueError, match="write it as"):
+            parse_box(text, 30, 40)
+    for text in ("5,5,5,9", "9,1,2,5", "0,0,31,5", "nan,0,1,1"):
+        with pytest.raises(ValueError, match="is not a box inside the 30x40 picture"):
+            parse_box(text, 30, 40)
