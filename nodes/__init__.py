@@ -2,7 +2,9 @@
 
 from . import (
     anydressing,
+    attention_map,
     composite,
+    convert,
     curate,
     demo,
     demo_picture,
@@ -17,6 +19,7 @@ from . import (
     pm_jewelry,
     sampling,
     segment,
+    sift_vton,
     taste,
     vision,
 )
@@ -27,11 +30,14 @@ NODES = [
     *demo_picture.NODES,
     *vision.NODES,
     *sampling.NODES,
+    *convert.NODES,
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,
     *pm_jewelry.NODES,
     *hint.NODES,
+    *sift_vton.NODES,
+    *attention_map.NODES,
     *composite.NODES,
     *masks.NODES,
     *maps.NODES,
