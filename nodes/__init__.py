@@ -2,9 +2,12 @@
 
 from . import (
     anydressing,
+    attention_map,
     composite,
+    convert,
     curate,
     demo,
+    demo_picture,
     diffuse_to_choose,
     hint,
     igr,
@@ -16,6 +19,7 @@ from . import (
     pm_jewelry,
     sampling,
     segment,
+    sift_vton,
     taste,
     vision,
 )
@@ -23,13 +27,17 @@ from . import (
 NODES = [
     *load.NODES,
     *demo.NODES,
+    *demo_picture.NODES,
     *vision.NODES,
     *sampling.NODES,
+    *convert.NODES,
     *anydressing.NODES,
     *igr.NODES,
     *diffuse_to_choose.NODES,
     *pm_jewelry.NODES,
     *hint.NODES,
+    *sift_vton.NODES,
+    *attention_map.NODES,
     *composite.NODES,
     *masks.NODES,
     *maps.NODES,
