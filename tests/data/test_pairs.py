@@ -28,7 +28,7 @@ def viton(root):
 def test_viton_hd_takes_the_list_and_the_worn_garment(tmp_path):
     viton(tmp_path)
     pairs = find_pairs("viton-hd", tmp_path)
-    assert [s.name for s in pairs] == ["00002_00", "00001_00"]  # the list's order; the third is not in it
+    assert [r.name for r in pairs] == ["00002_00", "00001_00"]  # the list's order; the third is not in it
     first = pairs[0]
     assert first.garment.name == "00002_00.jpg" and first.person.parent.name == "image" and first.scheme == "cihp"
     assert first.agnostic_mask.name == "00002_00_mask.png" and first.keypoints.name == "00002_00_keypoints.json"
@@ -40,8 +40,8 @@ def test_viton_hd_takes_the_list_and_the_worn_garment(tmp_path):
 def test_without_a_list_every_picture_counts(tmp_path):
     viton(tmp_path)
     (tmp_path / "train_pairs.txt").unlink()
-    assert [s.name for s in find_pairs("viton-hd", tmp_path)] == ["00001_00", "00002_00", "00003_00"]
-    assert [s.name for s in find_pairs("viton-hd", tmp_path, limit=2)] == ["00001_00", "00002_00"]
+    assert [r.name for r in find_pairs("viton-hd", tmp_path)] == ["00001_00", "00002_00", "00003_00"]
+    assert [r.name for r in find_pairs("viton-hd", tmp_path, limit=2)] == ["00001_00", "00002_00"]
 
 
 def test_matching_gets_part_labels_only_as_a_pair(tmp_path):
@@ -67,7 +67,7 @@ def test_dress_code_knows_its_categories(tmp_path):
 def test_a_plain_folder(tmp_path):
     touch(tmp_path, "person/anna.png", "person/ben.jpg", "garment/anna.jpg", "mask/anna.png", "person/.hidden.png")
     pairs = find_pairs("folder", tmp_path)
-    assert [s.name for s in pairs] == ["anna"] and pairs[0].worn_mask.name == "anna.png" and "ben" in pairs.problems[0]
+    assert [r.name for r in pairs] == ["anna"] and pairs[0].worn_mask.name == "anna.png" and "ben" in pairs.problems[0]
     assert len(pairs.subset([])) == 0 and pairs.subset([0])[0] is pairs[0]
 
 
