@@ -211,6 +211,10 @@ class ImageToken(nn.Module):
             x = block(x)
         return self.proj_out(self.final_ln(x))
 
+    def nulls(self, token: Tensor) -> Tensor:
+        """The learned token of the unconditional branch (1,1,outputs), where and as `token` is."""
+        return cast(self.null, token)
+
     @classmethod
     def initial(cls, inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Weights to start training from: matrices uniform in +-1/sqrt(fan-in), norms 1, biases 0, a small random `null`."""
