@@ -157,10 +157,6 @@ class TokenProjection(nn.Module):
         """(B,M,inputs) -> tokens (B,M,outputs)."""
         return self.proj(hidden)
 
-    def nulls(self, tokens: Tensor) -> Tensor:
-        """The null for `tokens` (B,M,outputs), as long as they are: the host batches only conditionings of equal length."""
-        return cast(self.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
-
     @staticmethod
     def initial(inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Weights from scratch: variance 1 / inputs, no bias, a null of unit variance."""
