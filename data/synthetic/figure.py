@@ -161,7 +161,7 @@ def _leg(look: Look, trunk: Frame, side: int, sway: float, stance: float) -> Lim
     ankle = np.array([side * (look.hip * 0.46 + stance) + sway * 0.2, 122.0])
     axis = trunk(smooth([hip, knee, ankle], 8, closed=False))
     along = np.linspace(0, 1, len(axis))
-    radii = np.interp(along, [0, 0.25, 0.53, 0.68, 1], [look.hip * 0.5 + 0.6, 7.4, 5.6, 5.7, 3.4]) * trunk.scale
+    radii = np.interp(along, [0, 0.25, 0.53, 0.68, 1], [look.hip * 0.47, 7.2, 5.6, 5.7, 3.4]) * trunk.scale
     return Limb(axis, radii)
 
 
