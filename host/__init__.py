@@ -51,6 +51,7 @@ from .files import (
     source_files,
     source_path,
     stop_if_interrupted,
+    temp_folder,
     user_folder,
 )
 from .inpaint import (
@@ -159,6 +160,7 @@ __all__ = [
     "source_files",
     "source_path",
     "stop_if_interrupted",
+    "temp_folder",
     "trainable_unet",
     "ui",
     "unet_shape",
