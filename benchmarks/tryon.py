@@ -160,7 +160,9 @@ def times(options, device: str) -> dict:
 
     with torch.inference_mode():
         model = demo_unet(UNetShape(13))
+        model.cached_patcher_init = None  # it would hold the weights a second time
         released = host.new_method(SiftVton, model, 0, {"whole_encoder": True})
+        released.patcher.cached_patcher_init = None
         modules = {True: released.module, False: without_unread_blocks(released.module)}
         vae = comfy.sd.VAE(sd=random_state(vae_model().state_dict(), 0), config={"params": {"ddconfig": VAE, "embed_dim": 4}})
         garment = torch.rand(1, options.height, options.width, 3)
