@@ -36,6 +36,7 @@ class Job:
 JOBS = [
     Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper garment", "lower_image": "lower garment"}),
     Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper garment", "person_image": "astronaut"}),
+    Job("inserted", "insert_furniture", "Diffuse to Choose: a product in a room; outside the mask the picture as it was", {"source_image": "room", "product_image": "armchair"}),
 ]
 
 
@@ -120,11 +121,11 @@ def drawn(kind: str):
     from PIL import Image
 
     drawing = draw_picture(kind, 7, 512, 384)
-    rgba = drawing.image if kind in ALONE else numpy.dstack([drawing.image, 1 - drawing.mask])
+    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if kind.startswith(SCENES) else drawing.image
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-ALONE = {"upper garment", "lower garment"}  # things on a plain ground: nothing of them is to be repainted
+SCENES = ("person", "head", "hand", "room", "table")  # all other kinds are things on a plain ground: nothing of them is to be repainted
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
