@@ -36,6 +36,10 @@ class Job:
 JOBS = [
     Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper garment", "lower_image": "lower garment"}),
     Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper garment", "person_image": "astronaut"}),
+    Job(
+        "try-on", "try_on_any_sd15", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
+        {"person_image": "person", "garment_image": "upper garment", "pose_image": "densepose"},
+    ),
 ]
 
 
@@ -124,7 +128,7 @@ def drawn(kind: str):
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-ALONE = {"upper garment", "lower garment"}  # things on a plain ground: nothing of them is to be repainted
+ALONE = {"upper garment", "lower garment", "densepose"}  # things on a plain ground: nothing of them is to be repainted
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

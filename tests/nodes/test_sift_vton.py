@@ -135,7 +135,7 @@ def test_attention_of_points_and_of_matches(stack):
         maps, table = AttentionMap.execute(fitted, positive, latent, garment, "30,40; 60,90", steps=2).result
         assert maps.shape[0] == 2 and maps.shape[-1] == 3 and table.splitlines()[1].split()[0] == "30,40"
         matches = Matches(np.float32([[[30, 40], [20, 10]], [[60, 90], [40, 50]]]), np.array([True, True]), (128, 96), (64, 64))
-        beside, table = AttentionMap.execute(fitted, positive, latent, garment, "", matches, torch.rand(1, 128, 96, 3), steps=1).result
+        beside, table = AttentionMap.execute(fitted, positive, latent, garment, "", [matches], torch.rand(1, 128, 96, 3), steps=1).result
     assert beside.shape[2] > maps.shape[2]
     assert table.splitlines()[1].split()[1] == "30,31"  # (20, 10) of a 64 x 64 garment, fitted into 96 x 128 (16 rows above)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node
-from .common import base, sample
+from .common import base
 
 WIDTH, HEIGHT = 384, 512
 NECK = "0.372,0.535; 0.625,0.535"   # both sides of the drawn head's neck, as shares of the picture
