@@ -67,7 +67,7 @@ def shrink(prompt):
     """Sizes as small as the networks take, so that the whole list runs in a minute on a CPU."""
     for node in prompt.values():
         inputs = node["inputs"]
-        for side in ("width", "height"):
+        for side in ("width", "height", "size"):
             if isinstance(inputs.get(side), int) and inputs[side] % 64 == 0:
                 inputs[side] = max(128, inputs[side] // 4 // 64 * 64)
 
