@@ -10,7 +10,7 @@ from ..preprocess import depth as depths
 from ..preprocess import jewelry, jewelry_draw
 from ..preprocess import saliency as saliencies
 from ..preprocess.letterbox import flatten_alpha
-from .sockets import JewelryState
+from .sockets import JewelryState, seen
 
 MAPS = "Fitting Room/Masks and maps"
 NO_FILE = "none"
@@ -104,7 +104,7 @@ class Depth(io.ComfyNode):
             found = depths.with_jewelry(found, depths.depth_map(flatten_alpha(jewelry), convention), *placed(state, height, width))
         picture = depths.depth_picture(found, output)
         flat = "The depth is flat: the picture says nothing about near and far." if bool(depths.is_flat(found).any()) else ""
-        return io.NodeOutput(picture, ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (flat,)})
+        return io.NodeOutput(picture, ui=seen(picture, cls, flat))
 
 
 class Saliency(io.ComfyNode):

@@ -8,7 +8,7 @@ from ..preprocess.letterbox import flatten_alpha
 from ..preprocess.masks import CATEGORIES, SLEEVES, STYLES, Wish, agnostic_image, agnostic_mask, augment, rerender_region
 from ..preprocess.parts import SCHEMES, labels_from_picture
 from ..preprocess.pose import find_people
-from .sockets import PoseKeypoints
+from .sockets import PoseKeypoints, seen
 
 MAPS = "Fitting Room/Masks and maps"
 
@@ -55,7 +55,7 @@ class AgnosticMask(io.ComfyNode):
             find_people(pose, pose_json, None, height, width) or None, None if mask is None else as_mask(mask), None if protect is None else as_mask(protect),
         )
         agnostic = agnostic_image(image, found)
-        return io.NodeOutput(found[:, 0], agnostic, ui={**ui.PreviewImage(agnostic, cls=cls).as_dict(), "text": (note,)})
+        return io.NodeOutput(found[:, 0], agnostic, ui=seen(agnostic, cls, note))
 
 
 class MaskAugment(io.ComfyNode):

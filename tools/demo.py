@@ -37,6 +37,10 @@ JOBS = [
     Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper garment", "lower_image": "lower garment"}),
     Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper garment", "person_image": "astronaut"}),
     Job("inserted", "insert_furniture", "Diffuse to Choose: a product in a room; outside the mask the picture as it was", {"source_image": "room", "product_image": "armchair"}),
+    Job(
+        "try-on", "try_on_any_sd15", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
+        {"person_image": "person", "garment_image": "upper garment", "pose_image": "densepose"},
+    ),
 ]
 
 
@@ -121,11 +125,13 @@ def drawn(kind: str):
     from PIL import Image
 
     drawing = draw_picture(kind, 7, 512, 384)
-    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if kind.startswith(SCENES) else drawing.image
+    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if scene(kind) else drawing.image
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-SCENES = ("person", "head", "hand", "room", "table")  # all other kinds are things on a plain ground: nothing of them is to be repainted
+def scene(kind: str) -> bool:
+    """Whether a part of this picture is to be repainted; all other kinds are things on a plain ground."""
+    return kind in ("room", "table") or kind.startswith(("person", "head for", "hand for"))
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

@@ -73,13 +73,14 @@ def shrink(prompt):
 
 
 def picture(name):
-    """A picture with a transparent region, 192 x 256: two flat colours and a gradient."""
+    """A picture with a transparent region, 192 x 256: gradients in colour, or in grey where it stands for a depth map."""
     import numpy
     from PIL import Image
 
     y, x = numpy.mgrid[0:256, 0:192]
     alpha = numpy.where((abs(x - 96) < 50) & (abs(y - 140) < 70), 0, 255)
-    rgba = numpy.stack([x, y, (x + y) // 2, alpha], -1).astype("uint8")
+    colours = [x, y, (x + y) // 2] if "depth" not in name else [y] * 3
+    rgba = numpy.stack([*colours, alpha], -1).astype("uint8")
     data = io.BytesIO()
     Image.fromarray(rgba).save(data, "PNG")
     return data.getvalue()
