@@ -75,7 +75,7 @@ class Depth(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="An SD1.5 VAE, for DepthFM."),
                 io.Combo.Input("depthfm_file", options=[NO_FILE, *depth_files()], default=NO_FILE, optional=True, tooltip="A DepthFM checkpoint in models/checkpoints or models/diffusion_models (3.5 GB; MIT licence)."),
                 io.Int.Input("steps", default=4, min=1, max=50, optional=True, advanced=True, tooltip="DepthFM's steps; 4 in the paper, 1 is a quick look."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, optional=True, advanced=True, tooltip="Of DepthFM's starting noise."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, optional=True, advanced=True, tooltip="Of DepthFM's starting noise."),
                 io.Int.Input("resolution", default=768, min=64, max=2048, step=64, optional=True, advanced=True, tooltip="Longest side at which DepthFM looks at the photo."),
                 io.Combo.Input("output", options=conventions, default="near_bright", optional=True, tooltip="What the outgoing picture shall mean. Everything in this pack expects near_bright."),
                 JewelryState.Input("state", optional=True, tooltip="A piece placed on this photo; needs jewelry."),

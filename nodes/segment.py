@@ -59,6 +59,7 @@ class Segment(io.ComfyNode):
                 io.Mask.Output(display_name="masks", tooltip="All three, picture after picture."),
                 io.String.Output(display_name="scores", tooltip="The model's own estimate for each of the three, per picture."),
             ],
+            is_output_node=True,
         )
 
     @classmethod

@@ -69,7 +69,7 @@ class JewelryPlacement(io.ComfyNode):
                 io.Combo.Input("finger", options=list(FINGERS), default="ring", optional=True, tooltip="Which finger wears the ring, where a pose with hands is given."),
                 *size_inputs(),
                 io.String.Input("styles", default="", optional=True, advanced=True, tooltip="Style weights kept with the state, as Style Preference writes them."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, optional=True, advanced=True, tooltip="A seed kept with the state, so that a fitting can be repeated."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, optional=True, advanced=True, tooltip="A seed kept with the state, so that a fitting can be repeated."),
                 io.String.Input("pose_json", default="", multiline=True, optional=True, advanced=True, tooltip="OpenPose JSON typed or pasted, where no pose node is connected."),
             ],
             outputs=[
@@ -78,6 +78,7 @@ class JewelryPlacement(io.ComfyNode):
                 JewelryState.Output(display_name="state", tooltip="The fitting, for Apply Feedback and the maps."),
                 io.String.Output(display_name="text", tooltip="The state as JSON text, to keep or to send."),
             ],
+            is_output_node=True,
         )
 
     @classmethod

@@ -48,12 +48,16 @@ function pointsWidget(node, name, inputData) {
   box.append(canvas, field);
   let value = opts.default ?? "";
 
-  const picture = () => pictureOf(node);
+  // Undo makes nodes anew, and the page may go on showing this element: what it shows and changes is the node that has its id now.
+  const current = () => (app.canvas?.graph ?? app.graph)?.getNodeById?.(node.id) ?? node;
+  const currentWidget = () => current().widgets?.find((w) => w.name === name && w.type === TYPE) ?? widget;
+  const text = () => currentWidget().value ?? "";
+  const picture = () => pictureOf(current());
   const area = (w, h) => { // the picture, letterboxed: [left, top, width, height]
     const image = picture(), ratio = image ? image.naturalWidth / image.naturalHeight : 1, width = Math.min(w, h * ratio);
     return [(w - width) / 2, (h - width / ratio) / 2, width, width / ratio];
   };
-  const points = () => { const image = picture(); return read(value, image?.naturalWidth, image?.naturalHeight); };
+  const points = () => { const image = picture(); return read(text(), image?.naturalWidth, image?.naturalHeight); };
   const draw = () => {
     const w = canvas.clientWidth || SIZE, h = canvas.clientHeight || SIZE, scale = window.devicePixelRatio || 1;
     canvas.width = w * scale; canvas.height = h * scale;
@@ -82,7 +86,9 @@ function pointsWidget(node, name, inputData) {
     hideOnZoom: false,
   });
   const change = (v) => {
-    widget.value = v;
+    currentWidget().value = v;
+    field.value = v;
+    draw();
     app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.(); // one undo step
   };
   field.addEventListener("change", () => change(field.value));
@@ -103,28 +109,31 @@ function pointsWidget(node, name, inputData) {
   });
   canvas.addEventListener("contextmenu", (e) => { e.preventDefault(); e.stopPropagation(); });
   new ResizeObserver(draw).observe(canvas);
-  // a picture arrives later than its node: draw again when the one to click on has changed
-  let shown = null;
+  // pictures arrive later than their nodes, and undo changes the text from outside
+  let shown = [], gone = false;
   const watch = setInterval(() => {
-    const image = picture();
-    if (image !== shown) { shown = image; draw(); }
-  }, 500);
+    if (gone && !box.isConnected) return clearInterval(watch);
+    const now = [picture(), text()];
+    if (now[0] === shown[0] && now[1] === shown[1]) return;
+    shown = now;
+    if (document.activeElement !== field) field.value = now[1];
+    draw();
+  }, 300);
   const removed = widget.onRemove;
-  widget.onRemove = function () { clearInterval(watch); removed?.call(this); };
+  widget.onRemove = function () { gone = true; removed?.call(this); };
   const executed = node.onExecuted;
   node.onExecuted = function (message) {
     executed?.call(this, message);
     const file = message?.fitting_room_picture?.[0];
     if (!file) return;
     const image = new Image();
-    image.onload = () => { node.fittingRoomPicture = image; draw(); };
+    image.onload = () => { node.fittingRoomPicture = image; };
     image.src = `${app.api?.apiURL ? app.api.apiURL("/view") : "/api/view"}?${new URLSearchParams(file)}`;
   };
   const connected = node.onConnectionsChange;
   node.onConnectionsChange = function (...args) {
     connected?.apply(this, args);
     node.fittingRoomPicture = null; // another picture may come
-    draw();
   };
   return { widget, minWidth: SIZE + 40, minHeight: SIZE + 30 };
 }
