@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 COLUMN, GAP, GROUP_PAD, HEADER = 400, 40, 30, 80
 PICTURES = {"LoadImage", "SaveImage", "PreviewImage", "FittingRoomDemoPicture", "MaskPreview"}
+# nodes of ours that show a picture under themselves
+PREVIEWS = {f"FittingRoom{name}" for name in (
+    "AgnosticMask", "MaskAugment", "RerenderRegion", "Depth", "Saliency", "Segment", "SiftMatches", "JewelryPlacement", "ApplyFeedback", "Curate")}
+HIGH_WIDGETS = {"FITTING_ROOM_POINTS": 280}
 COLOURS = ("#3f789e", "#8a6d3b", "#5b7f3a", "#7a4e8a", "#3a7f7a", "#88523f")
 
 
@@ -42,6 +46,7 @@ class Node:
     canvas_type: str | None = None
     canvas_inputs: dict = field(default_factory=dict)
     canvas_entry: dict | None = None
+    canvas_slots: dict[int, int] = field(default_factory=dict)
 
     def __getitem__(self, key) -> Output:
         types, names = self.entry["output"], self.entry["output_name"]
@@ -73,11 +78,15 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def picture(self, id: str, kind: str, *, file: str, title: str, group: str, meaning: str, width: int = 384, height: int = 512, seed: int = 1) -> Node:
-        """A picture of the user's: a drawn one on the canvas, so that the template runs at once; a file for programs."""
+    def picture(self, id: str, kind: str, *, file: str, title: str, group: str, meaning: str, width: int = 384, height: int = 512, seed: int = 1,
+                output: int = 0) -> Node:
+        """A picture of the user's: a drawn one on the canvas, so that the template runs at once; a file for programs.
+
+        `output` is the drawn picture's output that stands for the file's image (0 image, 2 depth, 3 pose ...).
+        """
         node = self.node(id, "LoadImage", title=title, group=group, image=file)
         entry = self.info["FittingRoomDemoPicture"]
-        node.canvas_type, node.canvas_entry = "FittingRoomDemoPicture", entry
+        node.canvas_type, node.canvas_entry, node.canvas_slots = "FittingRoomDemoPicture", entry, {0: output}
         node.canvas_inputs = _complete(self.name, id, entry, {"kind": kind, "width": width, "height": height, "seed": seed})
         self.param(id, node, "image", meaning)
         return node
@@ -206,7 +215,8 @@ def _canvas_node(node: Node, numbers: dict, place: dict, links: list) -> dict:
             if is_widget:
                 slot["widget"] = {"name": name}
             if isinstance(value, Output):
-                links.append([len(links) + 1, numbers[value.node.id], value.slot, numbers[node.id], len(slots), value.type])
+                source = value.node.canvas_slots.get(value.slot, value.slot)
+                links.append([len(links) + 1, numbers[value.node.id], source, numbers[node.id], len(slots), value.type])
                 slot["link"] = len(links)
             slots.append(slot)
         if is_widget:
@@ -250,8 +260,15 @@ def _height(node: Node) -> int:
     specs = [spec for _, spec in _canvas_inputs(entry, node.canvas_inputs if node.canvas_type else node.inputs)]
     widgets = [s for s in specs if _kind(s) in WIDGETS and not _options(s).get("forceInput")]
     sockets = max(len(specs) - len(widgets), len(entry["output"]))
-    rows = sum(110 if _options(s).get("multiline") else 32 if _options(s).get("control_after_generate") is None else 58 for s in widgets)
-    return 44 + 24 * sockets + rows + (330 if kind in PICTURES else 0)
+    below = 330 if kind in PICTURES else 240 if kind in PREVIEWS else 110 if kind == "PreviewAny" else 0
+    return 44 + 24 * sockets + sum(map(_row_height, widgets)) + below
+
+
+def _row_height(spec) -> int:
+    options = _options(spec)
+    if high := HIGH_WIDGETS.get(options.get("widgetType"), 110 if options.get("multiline") else 0):
+        return high
+    return 32 if options.get("control_after_generate") is None else 58
 
 
 def _layout(nodes: list[Node], notes: dict[str, str]) -> tuple[dict, dict]:
