@@ -9,7 +9,7 @@ from __future__ import annotations
 import comfy.conds
 from torch import Tensor
 
-from ..models.parts.channels import HOST_INPAINT, LATENT_CHANNELS, LAYOUTS, STACK, Layout
+from ..models.parts.channels import HOST_INPAINT, LAYOUTS, STACK, Layout
 from .models import unet_shape
 
 EXTRA = "fitting_room_extra_"
