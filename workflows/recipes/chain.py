@@ -14,7 +14,8 @@ PICTURES = (
     "**Pictures.** A: paint the garment (right click, Open in Mask Editor). B: paint where it shall go; the DensePose picture is B's own."
 )
 NECKLACE = (
-    "**Necklace.** Two points, as shares of the picture: where the chain meets the neck on both sides. The length is that of the necklace as sold."
+    "**Necklace.** Two points, as shares of the picture: where the chain meets the neck on both sides. The length is that of the necklace as sold; "
+    "mm_per_px is 63 divided by the pixels between the pupils, or comes from a pose or face node."
 )
 
 
@@ -74,7 +75,8 @@ def _adorn(g: Graph, stack: Node, dressed: Node, jewelry: Node) -> None:
     """A necklace on top, with its shadow."""
     group, method = "3. Adorn (PM-Jewelry)", _method(g, stack, "pm_jewelry", "PM-Jewelry", "")
     g.note(group, NECKLACE)
-    place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0)
+    place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0,
+                   mm_per_px=2.6)
     depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True)
     saliency = g.node("saliency", "FittingRoomSaliency", group=group, image=dressed[0], source="spectral_residual")
     yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=stack["CLIP"], text="a person wearing a gold necklace")
