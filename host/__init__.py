@@ -32,9 +32,6 @@ from .encode import (
     with_extras,
     with_values,
 )
-from .evaluate import (
-    evaluate,
-)
 from .files import (
     adapter_files,
     adapter_path,
@@ -44,6 +41,7 @@ from .files import (
     method_files,
     method_path,
     methods_directory,
+    models_folder,
     output_folder,
     output_path,
     progress,
@@ -78,6 +76,7 @@ from .models import (
 )
 from .one_call import (
     one_call,
+    several_calls,
 )
 from .plms import (
     plms,
@@ -123,7 +122,6 @@ __all__ = [
     "encode_latent",
     "encode_text",
     "encode_vision",
-    "evaluate",
     "file_tensors",
     "final_norm",
     "fingerprint",
@@ -143,6 +141,7 @@ __all__ = [
     "method_files",
     "method_path",
     "methods_directory",
+    "models_folder",
     "new_method",
     "one_call",
     "output_folder",
@@ -156,6 +155,7 @@ __all__ = [
     "run_module",
     "sam_files",
     "sam_path",
+    "several_calls",
     "source_files",
     "source_path",
     "stop_if_interrupted",

@@ -120,16 +120,9 @@ def _entry(h, options):
     return h
 
 
-def _middle(values):
-    forward = values["transformer_options"].get(KEY)
-    for patches, call in forward.calls if forward is not None else ():
-        if patches.middle is not None and call.rows:
-            h = values["h"]
-            values = {**values, "h": call.merge(h, patches.middle(call.select(h), call))}
-    return values
-
-
 def _decoder(h, skip, options):
+    # Before output block 0, h is what the middle block gave, control included: so one list serves the middle too, and
+    # ComfyUI 0.18.2, which has no list of its own for it, serves as well as 0.30.0.
     forward, block = options.get(KEY), options["block"][1]
     if forward is None:
         return h, skip
@@ -138,6 +131,8 @@ def _decoder(h, skip, options):
     for patches, call in forward.calls:
         if not call.rows:
             continue
+        if block == 0 and patches.middle is not None:
+            h = call.merge(h, patches.middle(call.select(h), call))
         if block in patches.decoder:
             h = call.merge(h, patches.decoder[block](call.select(h), call))
         if block in patches.skip:
@@ -151,7 +146,6 @@ PATCHES = {
     "attn2_patch": _Patch(_announce("attn2")),
     "attn2_output_patch": _Patch(_finish("attn2")),
     "input_block_patch": _Patch(_entry),
-    "middle_block_after_patch": _Patch(_middle),
     "output_block_patch": _Patch(_decoder),
 }
 

@@ -66,6 +66,11 @@ def methods_directory() -> Path:
     return Path(folder_paths.get_folder_paths(METHODS_FOLDER)[0])
 
 
+def models_folder(kind: str) -> Path:
+    """Where new files of a kind of models go: "fitting_room", "checkpoints", "clip_vision" ..., the first folder the host has for it."""
+    return Path(folder_paths.get_folder_paths(kind)[0])
+
+
 def source_files() -> list[str]:
     """Files that Convert Weights may read: whatever lies in the folders of methods, checkpoints, IP-Adapters and U-Nets."""
     return sorted(_sources())
