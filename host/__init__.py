@@ -18,6 +18,7 @@ from .demo import (
 )
 from .denoiser import (
     install,
+    watched,
 )
 from .depthfm import (
     decode_depth,
@@ -164,6 +165,7 @@ __all__ = [
     "unet_shape",
     "user_folder",
     "vision_width",
+    "watched",
     "widen",
     "with_attachment",
     "with_channels",

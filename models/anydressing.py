@@ -60,6 +60,8 @@ class AnyDressingConfig(MethodConfig):
         slots: garment slots, each with a LoRA of its own; () when the file brings a whole garment U-Net.
         rank: LoRA rank (not in the paper).
         lora_out: a LoRA on the output projection too.
+        sink: a key of zeros with a value of zeros beside the garments' in (6), so that a query may look at no garment (see
+            the note on (9)); it acts at inference too, as it was trained.
         start: how an untrained module begins; "copy" is W' = W (the paper's), "zero" is W'_v = 0 (changes nothing).
         cross_attention: "none" as in the paper, or "image_tokens" (IMAGDressing).
         resampler: shape of the image-token projector when `cross_attention` is "image_tokens".
@@ -69,6 +71,7 @@ class AnyDressingConfig(MethodConfig):
     slots: tuple[str, ...] = ("upper", "lower", "hat")
     rank: int = 64
     lora_out: bool = False
+    sink: bool = False
     start: str = "copy"
     cross_attention: str = "none"
     resampler: ResamplerConfig | None = None
@@ -162,7 +165,17 @@ class AnyDressing(FittingMethod):
             k, v = layer.to_k(f), layer.to_v(f)
             keys.append(k.expand(rows, -1, -1))
             values.append((v if garment.strength == 1.0 else v * garment.strength).expand(rows, -1, -1))
+        if self.config.sink:
+            zero = torch.zeros_like(keys[0][:, :1])
+            keys, values = [*keys, zero], [*values, zero]
         return torch.cat(keys, 1), torch.cat(values, 1)
+
+    def labels(self, site: Site, garments: Sequence[Reference]) -> Tensor:
+        """Which garment each key of `memory` belongs to, (M,N) one-hot; the sink belongs to none. (8) is the attention's mean of these."""
+        counts = [g.features[site].shape[1] for g in garments]
+        owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        labels = torch.nn.functional.one_hot(owner, len(counts)).float()
+        return torch.cat((labels, torch.zeros(1, len(counts)))) if self.config.sink else labels
 
     def patches(self, garments: Sequence[Reference], strength: float = 0.7) -> Patches:
         """What eq. 6 asks of the denoiser.
@@ -183,7 +196,11 @@ class AnyDressing(FittingMethod):
 
         def memory(site: Site, call: Call) -> Memory:
             keys, values = call.once((generation, site), lambda: self.memory(site, worn, call.x))
-            return Memory(keys, values, strength)
+            if call.probe is None or not call.probe.wants(site):
+                return Memory(keys, values, strength)
+            grid = tuple(-(-side // site.stride) for side in call.x.shape[-2:])
+            seen = lambda shares: call.probe.see(site, images=call.images, shares=shares, grid=grid)
+            return Memory(keys, values, strength, self.labels(site, worn).to(keys.device), seen)
 
         return Patches(added_self={s: partial(memory, s) for s in SITES})
 

@@ -160,10 +160,10 @@ class PMJewelry(FittingMethod):
                 call.scratch[generation] = self.cached_features(generation, z, call) if cached else self.stack_features(z, call)
             return call.scratch[generation]
 
-        def warp(number: int, block: int, h: Tensor, call: Call) -> Tensor:
-            return self.warp[number](h, features(call)[11 - block], strength)
+        def warp(block: int, h: Tensor, call: Call) -> Tensor:
+            return self.warp.draw(block, h, features(call), strength, call)
 
-        return Patches(decoder={block: partial(warp, number, block) for number, block in enumerate(ZERO_CROSS_BLOCKS)})
+        return Patches(decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
 
     def channel_patches(self) -> Patches:
         """The extra input channels of a 4- or 9-channel U-Net (eq. 1); a native one gets them without us.
@@ -174,13 +174,13 @@ class PMJewelry(FittingMethod):
         self._require(self.channels, "jewelry encoder", "Shadow Module")
         return Patches(entry=self.channels)
 
-    def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0) -> Shadow:
-        """The shadow module with its settings.
+    def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0, soft: bool = False) -> Shadow:
+        """The shadow module with its settings (`Shadow`).
 
         Raises:
             ValueError: the file has no shadow module.
         """
-        return Shadow(self._require(self.shadow, "shadow module", "Jewelry Encoder"), strength, threshold, max_timestep)
+        return Shadow(self._require(self.shadow, "shadow module", "Jewelry Encoder"), strength, threshold, max_timestep, soft)
 
     @staticmethod
     def _require(part: nn.Module | None, name: str, other: str) -> nn.Module:

@@ -133,12 +133,7 @@ class SiftVton(FittingMethod):
 
     def warped(self, block: int, strength: float, h: Tensor, call: Call) -> Tensor:
         """h (R,C,h,w) before output block `block`, with the garment drawn in."""
-        feature = call.scratch["features"][11 - block]
-        observe = None
-        if call.probe is not None and call.probe.wants(block):
-            grid, key_grid = tuple(h.shape[-2:]), tuple(feature.shape[-2:])
-            observe = lambda q, k, heads: call.probe.see(block, q, k, heads, grid, key_grid, call.images)
-        return self.warp[block - ZERO_CROSS_BLOCKS[0]](h, feature, strength, observe)
+        return self.warp.draw(block, h, call.scratch["features"], strength, call)
 
     def patches(
         self, garment: Tensor | EncodeGarment, strength: float = 1.0, unconditional: str | None = None, encode_every_call: bool = False

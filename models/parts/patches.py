@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .probe import Probe
 from .sites import Site
+from .watch import Watch
 
 AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(q (B,N,C), k (B,M,C), v (B,M,C), heads) -> (B,N,C): scaled dot-product attention, heads split inside."""
@@ -57,7 +57,7 @@ class Call:
         extras: row-aligned tensors that our nodes put on the conditioning, by name.
         attend: the host's attention kernel.
         unet: the U-Net itself, for its frozen projections (read-only).
-        probe: asks for attention rows of chosen points, or None (almost always).
+        probe: looks into this forward (`parts/watch.py`), or None (almost always).
     """
 
     x: Tensor
@@ -70,7 +70,7 @@ class Call:
     attend: AttendFn
     unet: nn.Module
     memo: Memo | None = None
-    probe: Probe | None = None
+    probe: Watch | None = None
     scratch: dict = field(default_factory=dict)
 
     def once(self, key, compute: Callable[[], object]):
@@ -133,11 +133,15 @@ class Memory:
     Attributes:
         keys, values: (R,M,C), already projected.
         scale: what the added term is multiplied with (a number).
+        labels: (M,P) numbers per key whose attention-weighted mean `seen` wants to have, or None (almost always).
+        seen: given that mean for the conditional rows, (rows,heads,N,P).
     """
 
     keys: Tensor
     values: Tensor
     scale: float = 1.0
+    labels: Tensor | None = None
+    seen: Callable[[Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
