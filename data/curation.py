@@ -8,10 +8,10 @@ import torch
 from ..preprocess.curate import Candidate, from_parse
 from ..preprocess.parts import CLASSES, labels_from_picture
 from ..preprocess.pictures import read_picture
-from .pairs import Sample, read_keypoints
+from .pairs import Record, read_keypoints
 
 
-def candidate(sample: Sample, category: str) -> Candidate:
+def candidate(sample: Record, category: str) -> Candidate:
     """The evidence on one pair; what has no file stays unknown.
 
     category  upper, lower or full: which garment of the person is judged, where the sample does not say
