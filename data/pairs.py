@@ -71,28 +71,28 @@ class Record:
 class Pairs:
     """A data set: its records in order, where they come from, what is wrong with it, a sentence each, and its layout."""
 
-    samples: tuple[Record, ...]
+    records: tuple[Record, ...]
     source: str = ""
     problems: tuple[str, ...] = ()
     layout: str = "folder"
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.records)
 
     def __getitem__(self, index: int) -> Record:
-        return self.samples[index]
+        return self.records[index]
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(self.samples)
+        return iter(self.records)
 
     def subset(self, indices) -> "Pairs":
-        """The samples at these places, in this order."""
-        return replace(self, samples=tuple(self.samples[i] for i in indices))
+        """The records at these places, in this order."""
+        return replace(self, records=tuple(self.records[i] for i in indices))
 
     def with_matches(self, folder: Path) -> "Pairs":
-        """The same samples with their SIFT matches from a folder of <name>_sift_matches.json."""
+        """The same records with their SIFT matches from a folder of <name>_sift_matches.json."""
         found = files_in(Path(folder).parent, (Path(folder).name,), "_sift_matches", (".json",))
-        return replace(self, samples=tuple(_matched(s, found.get(s.name)) for s in self))
+        return replace(self, records=tuple(_matched(s, found.get(s.name)) for s in self))
 
     def report(self) -> str:
         """What was found and what is wrong, for people."""

@@ -52,6 +52,7 @@ from .files import (
     source_files,
     source_path,
     stop_if_interrupted,
+    temp_folder,
     user_folder,
 )
 from .inpaint import (
@@ -160,6 +161,7 @@ __all__ = [
     "source_files",
     "source_path",
     "stop_if_interrupted",
+    "temp_folder",
     "trainable_unet",
     "ui",
     "unet_shape",

@@ -255,34 +255,36 @@ class _Install:
     def __call__(self, executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = {} if transformer_options is None else transformer_options
         check_input(executor.class_obj, x)
-        sigma = _sigma(options)
+        sigma, patches = _sigma(options), self.patches
         if sigma is not None and not self.sigma_end <= sigma <= self.sigma_start:
-            return executor(x, timesteps, context, y, control, options, **kwargs)
+            if patches.entry is None:
+                return executor(x, timesteps, context, y, control, options, **kwargs)
+            patches = Patches(entry=patches.entry)  # added input channels belong to the model, not to the method's range of steps
         unet, forward = executor.class_obj, options.get(KEY)
         if forward is None:
             forward = Forward(unet, options)
             options = {**options, KEY: forward, "optimized_attention_override": _override}
         call = _call(forward, x, timesteps, context, sigma, options, kwargs, self)
-        if call.rows and self.patches.prepare is not None:
-            self.patches.prepare(call)
-        forward.calls.append((self.patches, call))
+        if call.rows and patches.prepare is not None:
+            patches.prepare(call)
+        forward.calls.append((patches, call))
         try:
             return self._run(executor, forward, x, timesteps, context, y, control, options, kwargs)
         finally:
             forward.calls.pop()
 
     def _run(self, executor, forward, x, timesteps, context, y, control, options, kwargs):
-        if self.patches.noise is None or not forward.calls[-1][1].rows:
+        (patches, call), last = forward.calls[-1], []
+        if patches.noise is None or not call.rows:
             return executor(x, timesteps, context, y, control, options, **kwargs)
-        call, last = forward.calls[-1][1], []
-        hook = forward.unet.out.register_forward_pre_hook(lambda _, args: last.append(args[0])) if self.patches.wants_features else None
+        hook = forward.unet.out.register_forward_pre_hook(lambda _, args: last.append(args[0])) if patches.wants_features else None
         try:
             eps = executor(x, timesteps, context, y, control, options, **kwargs)
         finally:
             if hook is not None:
                 hook.remove()
-        features = [call.select(h) for h in [*forward.features, *last]] if self.patches.wants_features else None
-        return call.merge(eps, self.patches.noise(call.select(eps), features, call))
+        features = [call.select(h) for h in [*forward.features, *last]] if patches.wants_features else None
+        return call.merge(eps, patches.noise(call.select(eps), features, call))
 
 
 def _sigma(options) -> float | None:

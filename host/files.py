@@ -175,6 +175,11 @@ def output_folder(name: str) -> Path:
     return Path(path)
 
 
+def temp_folder(name: str) -> Path:
+    """A folder in the host's temporary directory, which the host empties when it starts; it need not exist yet."""
+    return Path(folder_paths.get_temp_directory()) / "fitting_room" / name
+
+
 def user_folder(name: str) -> Path:
     """A folder for what a user keeps, in the host's user directory; it need not exist yet."""
     return Path(folder_paths.get_user_directory()) / "default" / "fitting_room" / name

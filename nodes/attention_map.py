@@ -24,16 +24,18 @@ class Questions(NamedTuple):
 
 
 def questions(points: str, matches, size: tuple[int, int], most: int) -> Questions:
-    """What to ask, from text or from matches (which win).
+    """What to ask, from text or from matches (which win where there are any).
 
     Args:
+        matches: as a FITTING_MATCHES socket carries them, one set per pair; the first is used.
         size: (height, width) of the picture; the garment is fitted into it, as Apply SIFT-VTON does.
         most: matches beyond this many are thinned evenly.
 
     Raises:
         ValueError: neither points nor matches.
     """
-    if matches is not None and matches.count:
+    matches = matches[0] if isinstance(matches, (list, tuple)) and matches else matches
+    if matches and matches.count:
         chosen = np.flatnonzero(matches.valid)
         chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).round().astype(int))]
         person = torch.from_numpy(matches.resized(size, matches.garment_size).points[chosen, 0])
@@ -41,7 +43,7 @@ def questions(points: str, matches, size: tuple[int, int], most: int) -> Questio
         return Questions(person, letterbox_points(garment, matches.garment_size, size))
     found = parse_points(points, size[1], size[0])
     if not found:
-        reason = "the matches are empty" if matches is not None else "no matches are connected"
+        reason = "the matches are empty" if matches else "no matches are connected"
         raise ValueError(f'There is nothing to ask: no points are given and {reason}; write points such as "120,80; 300,90".')
     return Questions(torch.tensor([[p.x, p.y] for p in found]), None)
 

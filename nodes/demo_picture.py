@@ -30,7 +30,7 @@ class DemoPicture(io.ComfyNode):
                 io.Combo.Input(
                     "kind", options=list(PICTURES), default="person",
                     tooltip="'person' and '... for X': the mask is the region to repaint to put an upper garment, or X, there. 'person wearing X', 'wearing X': the mask is X itself. "
-                    "A garment, a piece of jewelry or a product alone: the mask is the thing (1 = thing). room and table: the mask is the free spot. "
+                    "A garment, a piece of jewelry or a product alone: the mask is the thing (1 = thing). room ... and table: the mask is the free spot. "
                     "pose and densepose: the skeleton for a pose ControlNet and the body parts for try-on, of the person with the same seed.",
                 ),
                 io.Int.Input(

@@ -86,4 +86,4 @@ def _caption(canvas: np.ndarray, text: str) -> np.ndarray:
         size -= 1
         font = ImageFont.load_default(size=size)
     draw.text((8, canvas.shape[0] - BAR // 2), text, fill=INK, font=font, anchor="lm")
-    return np.asarray(picture)
+    return np.array(picture)

@@ -85,7 +85,7 @@ def _head(rng: np.random.Generator, jewel: Jewel, height: int, width: int):
     up = -18.5 if jewel.kind == "earrings" else -4.0
     canvas = _close_up(height, width, tuple(body.trunk(np.array([0.0, up]))), 40.0 if jewel.kind == "earrings" else 52.0)
     draw_place(canvas, rng, str(rng.choice(["studio", "studio", "park", "beach", "room"])))
-    draw_person(canvas, body, {"upper": garment}, rng)
+    draw_person(canvas, body, {"upper": garment})
     mm = HEAD_WIDTH_MM / (16.8 * body.trunk.scale)
     if jewel.kind == "earrings":
         return canvas, lambda layer: (*_wear_earrings(layer, body.head, jewel), mm)

@@ -102,8 +102,7 @@ class Canvas:
 
     def disc(self, x: float, y: float, rx: float, ry: float | None = None, tilt: float = 0.0) -> Cover:
         """An ellipse around (x, y) with half axes rx, ry in units, turned by `tilt` radians."""
-        t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        px, py = rx * np.cos(t), (rx if ry is None else ry) * np.sin(t)
+        px, py = rx * _ROUND[:, 0], (rx if ry is None else ry) * _ROUND[:, 1]
         c, s = np.cos(tilt), np.sin(tilt)
         return self.shape(np.stack([x + px * c - py * s, y + px * s + py * c], -1))
 
@@ -160,22 +159,31 @@ def blur(values: np.ndarray, radius_px: float) -> np.ndarray:
 
 
 def _fill(draw: ImageDraw.ImageDraw, outline: np.ndarray, grow: float) -> None:
-    corners = [(float(x), float(y)) for x, y in outline - 0.5]
-    draw.polygon(corners, fill=255)
+    outline = outline - 0.5
+    draw.polygon(outline.ravel().tolist(), fill=255)
     if grow > 0.3:
+        corners = [tuple(corner) for corner in outline.tolist()]
         draw.line([*corners, corners[0], corners[1]], fill=255, width=max(1, round(2 * grow)), joint="curve")
         for x, y in corners:
             draw.ellipse([x - grow, y - grow, x + grow, y + grow], fill=255)
 
 
+def _circle(n: int) -> np.ndarray:
+    t = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return np.stack([np.cos(t), np.sin(t)], -1)
+
+
+_ROUND, _END = _circle(48), _circle(20)
+
+
 def ribbon(points: np.ndarray, radii: np.ndarray) -> list[np.ndarray]:
     """Polygons whose union is a line of varying radius with round ends."""
-    along = np.gradient(points, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
-    across = np.stack([-along[:, 1], along[:, 0]], -1) * radii[:, None]
-    t = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    ring = np.stack([np.cos(t), np.sin(t)], -1)
-    return [np.concatenate([points + across, (points - across)[::-1]]), points[0] + ring * radii[0], points[-1] + ring * radii[-1]]
+    along = np.empty_like(points, float)
+    along[1:-1] = points[2:] - points[:-2]
+    along[0], along[-1] = points[1] - points[0], points[-1] - points[-2]
+    across = along[:, ::-1] * (-1, 1)
+    across *= (radii / (np.hypot(across[:, 0], across[:, 1]) + 1e-9))[:, None]
+    return [np.concatenate([points + across, (points - across)[::-1]]), points[0] + _END * radii[0], points[-1] + _END * radii[-1]]
 
 
 class Layer(Canvas):

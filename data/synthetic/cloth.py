@@ -59,14 +59,15 @@ def albedo(garment: Garment, piece: Piece, q, t, soft: float) -> np.ndarray:
     return mix(COLOURS[garment.base], COLOURS[garment.second], pattern(piece.pattern, a, b, soft, garment.period, garment.text))
 
 
-def lay(canvas: Canvas, cloth: Cloth, garment: Garment, piece: Piece, placed, zoom: float, light, label: int, depth: float = 0.0):
+def lay(canvas: Canvas, cloth: Cloth, garment: Garment, piece: Piece, placed, zoom: float, light, label: int, depth: float = 0.0, fade=None):
     """Paint a piece where `placed` (a map of (q, t)) puts it; returns its cover.
 
-    `zoom` is the size of a cloth unit in canvas units, `light(q, t, a, b)` gives the light (h,w), about 1.
+    `zoom` is the size of a cloth unit in canvas units, `light(q, t, a, b)` gives the light (h,w), about 1, `fade(t)` thins it out.
     """
     cover = canvas.shape(placed.forward(*piece.outline.T))
     x, y = canvas.grid(cover)
     q, t = placed.inverse(x, y)
+    cover = cover.scaled(fade(t)) if fade else cover
     a, b = piece.cloth(q, t)
     colour = albedo(garment, piece, q, t, 1 / (canvas.scale * zoom))
     bulge = depth + 0.06 * np.sqrt(np.clip(1 - q * q, 0, 1))

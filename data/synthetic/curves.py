@@ -15,31 +15,23 @@ def smooth(points, per: int = 8, closed: bool = True) -> np.ndarray:
     """A Catmull-Rom curve through points (n,2), `per` samples between neighbours."""
     p = np.asarray(points, float)
     if closed:
-        before, after, later, first = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0), p
+        p = np.concatenate([p[-1:], p, p[:2]])
     else:
-        ext = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-        before, first, after, later = ext[:-3], ext[1:-2], ext[2:-1], ext[3:]
-    t = np.linspace(0, 1, per, endpoint=False)[None, :, None]
-    a, b, c, d = (v[:, None] for v in (before, first, after, later))
-    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    curve = curve.reshape(-1, 2)
-    return curve if closed else np.concatenate([curve, p[-1:]])
+        p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
+    t = np.arange(per) / per
+    weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3]) / 2
+    curve = np.einsum("kt,nkc->ntc", weights, np.stack([p[:-3], p[1:-2], p[2:-1], p[3:]], 1)).reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, p[-2:-1]])
 
 
-def dense(points, step: float = 0.7) -> np.ndarray:
-    """The closed polygon with points added along long edges, so that it bends under a curved map."""
+def dense(points, step: float = 1.4) -> np.ndarray:
+    """The closed polygon of (q, t) with points added along long edges, so that it bends under a curved map."""
     p = np.asarray(points, float)
-    out = []
-    for a, b in zip(p, np.roll(p, -1, 0), strict=True):
-        n = max(1, int(np.ceil(np.hypot(*(b - a) * (8, 1)) / step / 2)))
-        out.append(a + (b - a) * np.linspace(0, 1, n, endpoint=False)[:, None])
-    return np.concatenate(out)
-
-
-def mirrored(points) -> np.ndarray:
-    """A right half outline (n,2) from top to bottom, closed by its mirror image at x = 0."""
-    p = np.asarray(points, float)
-    return np.concatenate([p, (p * (-1, 1))[::-1]])
+    d = np.roll(p, -1, 0) - p
+    count = np.maximum(1, np.ceil(np.hypot(d[:, 0] * 8, d[:, 1]) / step)).astype(int)  # q is about 8 units a half width
+    which = np.repeat(np.arange(len(p)), count)
+    share = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)) / count[which]
+    return p[which] + d[which] * share[:, None]
 
 
 def smoothstep(x, low: float = 0.0, high: float = 1.0):
@@ -128,12 +120,15 @@ class Limb:
     length: np.ndarray = field(init=False)
 
     def __post_init__(self):
-        step = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
+        d = self.points[1:] - self.points[:-1]
+        step = np.hypot(d[:, 0], d[:, 1])
         object.__setattr__(self, "length", np.concatenate([[0.0], np.cumsum(step)]))
 
     def _along(self):
-        d = np.gradient(self.points, axis=0)
-        return d / (np.linalg.norm(d, axis=1, keepdims=True) + 1e-9)
+        d = np.empty_like(self.points, float)
+        d[1:-1] = self.points[2:] - self.points[:-2]
+        d[0], d[-1] = self.points[1] - self.points[0], self.points[-1] - self.points[-2]
+        return d / (np.hypot(d[:, 0], d[:, 1])[:, None] + 1e-9)
 
     def forward(self, q, t) -> np.ndarray:
         """(q, t) to the plane; before the start and after the end the axis goes on straight."""

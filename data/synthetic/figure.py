@@ -126,7 +126,7 @@ def draw_body(rng: np.random.Generator, look: Look, poses: tuple[str, str] | Non
     """A pose drawn from a generator; `poses` names the right and the left arm's (see `ARM_POSES`)."""
     k = rng.uniform(0.95, 1.04) * room
     lean = rng.normal(0, 0.022)
-    trunk = Frame(48 + rng.uniform(-3, 3), rng.uniform(36.5, 39) + (1 - k) * 30, lean, k)
+    trunk = Frame(48 + rng.uniform(-3, 3), rng.uniform(38, 40.5) + (1 - k) * 30, lean, k)
     poses = poses or (str(rng.choice(ARM_POSES)), str(rng.choice(ARM_POSES)))
     if poses == ("across", "across") or poses == ("wave", "wave"):
         poses = (poses[0], "down")
@@ -144,7 +144,7 @@ def _arm(rng, look: Look, trunk: Frame, side: int, pose: str):
         "wave": (rng.uniform(0.55, 0.8), rng.uniform(2.5, 2.85)), "open": (rng.uniform(0.4, 0.6), rng.uniform(0.6, 0.95)),
     }[pose]
     way = lambda angle: np.array([side * np.sin(angle), np.cos(angle)])
-    shoulder = np.array([side * (look.shoulder - 3.2), 6.0])
+    shoulder = np.array([side * (look.shoulder - 2.6), 6.2])
     elbow = shoulder + 21.5 * way(upper)
     wrist = elbow + 19.0 * way(lower)
     axis = trunk(bent_axis(shoulder, elbow, wrist))

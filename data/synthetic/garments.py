@@ -82,7 +82,7 @@ def draw_garment(rng: np.random.Generator, slot: str, kind: str | None = None) -
         raise ValueError(f"The slot '{slot}' is not known; choose one of {', '.join(SLOTS)}.")
     kind = kind or str(rng.choice(KINDS[slot]))
     base = str(rng.choice(list(COLOURS)))
-    shares = np.array(SHARES[slot])
+    shares = np.array(SHARES[slot]) * ([1] * 5 + [0] * 4 if kind in ("shirt", "shirt dress") else 1)  # no print across buttons
     name = PATTERNS[rng.choice(len(PATTERNS), p=shares / shares.sum())]
     return Garment(slot, kind, base, partner(base, rng), name, str(rng.choice(WORDS)), float(rng.uniform(10.5, 13.5)), int(rng.integers(1 << 30)))
 
@@ -134,7 +134,7 @@ def pieces(garment: Garment) -> list[Piece]:
 def flat_frame(garment: Garment) -> Frame:
     """Where the garment's top middle lies in a flat picture of 96 x 128 units, and how much it is enlarged."""
     length = LENGTH.get(garment.kind, UPPER_LENGTH)
-    scale = min(1.42, 108 / length)
+    scale = min(1.52, 108 / length)
     return Frame(48, 64 - scale * length / 2, 0.0, scale)
 
 
@@ -205,7 +205,7 @@ def _sleeves(garment: Garment) -> list[Piece]:
     seam = mix(rib, (0, 0, 0), 0.25)
     cap = np.linspace(np.pi, 0, 12)
     n = garment.sleeve
-    outline = dense(np.concatenate([np.stack([np.cos(cap), -5.5 * np.sin(cap)], -1), [(1.0, n), (0.0, n + 0.5), (-1.0, n)]]))
+    outline = dense(np.concatenate([np.stack([np.cos(cap), -5.0 * np.sin(cap)], -1), [(1.0, n), (0.0, n + 0.5), (-1.0, n)]]))
     if garment.kind in ("sweater", "shirt", "shirt dress"):
         knit = garment.kind == "sweater"
         band = [Detail(_across(n - (3.4 if knit else 2.6), n + 2), rib if knit else mix(COLOURS[garment.base], rib, 0.5))]
@@ -214,9 +214,9 @@ def _sleeves(garment: Garment) -> list[Piece]:
     pattern = garment.pattern if garment.pattern in ("striped", "pinstriped", "checked", "dotted") else "plain"
     for side, part in ((-1, "right_sleeve"), (1, "left_sleeve")):
         angle = 0.34 if long else 0.72
-        start, way = np.array([side * 12.2, 6.0]), np.array([side * np.sin(angle), np.cos(angle)])
+        start, way = np.array([side * 11.4, 6.6]), np.array([side * np.sin(angle), np.cos(angle)])
         along = np.linspace(0, n, 6)
-        flat = Limb(start + way * along[:, None], np.interp(along, [0, 13, 37], [7.2, 6.4, 4.6]))
+        flat = Limb(start + way * along[:, None], np.interp(along, [0, 13, 37], [6.6, 6.4, 4.6]))
         made.append(Piece(part, outline, flat, pattern, tuple(band)))
     return made
 

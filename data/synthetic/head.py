@@ -10,6 +10,8 @@ from .figure import Look
 from .palette import INK, WHITE, mix, rgb, warm_shadow
 
 HAIR, FACE, GLASSES = 2, 13, 4  # labels of human parsing (CIHP)
+_TURN = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+_RING = np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
 FACE_OUTLINE = [(0, -11.0), (5.4, -9.8), (8.0, -5.2), (8.4, 0.0), (7.7, 5.0), (5.0, 9.4), (1.7, 11.5)]
 BACK = {
     "bob": [(0, -13.2), (6.5, -12.2), (10.2, -7.5), (11.0, 0.0), (11.2, 7.0), (9.8, 11.6), (4.0, 11.0), (0, 9.0)],
@@ -46,8 +48,7 @@ def hair_behind(canvas: Canvas, head: Frame, look: Look, depth: float = 0.5) -> 
 
 def canvas_disc(frame: Frame, x: float, y: float, r: float, ry: float | None = None) -> np.ndarray:
     """An ellipse (n,2) of a frame in canvas units."""
-    t = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    return frame(np.stack([x + r * np.cos(t), y + (r if ry is None else ry) * np.sin(t)], -1))
+    return frame(_RING * (r, r if ry is None else ry) + (x, y))
 
 
 def _strands(canvas: Canvas, cover: Cover, head: Frame, look: Look) -> None:
@@ -103,10 +104,11 @@ def _features(canvas: Canvas, head: Frame, look: Look) -> None:
 
 
 def _beard(canvas: Canvas, head: Frame, look: Look, face: Cover) -> None:
-    right = [(8.6, 0.6), (8.0, 6.0), (5.2, 10.2), (1.8, 12.2)]
-    inner = [(2.2, 9.2), (3.4, 7.4), (3.4, 5.0), (5.6, 4.4), (7.3, 0.6)]
-    outline = np.concatenate([right, (np.array(right) * (-1, 1))[::-1], (np.array(inner[::-1]) * (-1, 1)), [(0, 5.1)], inner[2:]])
-    cover = canvas.shape(head(outline), round_by=0.2)
+    outer = [(8.7, 0.4), (8.1, 6.0), (5.3, 10.3), (1.9, 12.3)]
+    inner = [(7.2, 0.4), (6.2, 4.2), (3.6, 4.7), (0.9, 4.4)]
+    jaw = np.concatenate([smooth(outer, 5, closed=False), smooth(np.array(outer[::-1]) * (-1, 1), 5, closed=False)])
+    top = np.concatenate([smooth(np.array(inner) * (-1, 1), 5, closed=False), smooth(inner[::-1], 5, closed=False)])
+    cover = canvas.shape(head(np.concatenate([jaw, top]))).without(canvas.shape(canvas_disc(head, 0, 6.9, 3.5, 1.55)))
     canvas.paint(cover, mix(look.hair, look.skin, 0.12), 0.94)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas, Layer
+from .canvas import Canvas, Cover, Layer
 from .curves import Frame, smooth
 from .head import canvas_disc
 from .palette import WHITE, mix, rgb
@@ -226,11 +226,7 @@ def product_picture(jewel: Jewel, height: int, width: int) -> tuple[np.ndarray, 
     ground = np.broadcast_to(np.float32(0.975) - 0.03 * y, (height, width, 3)).copy()
     board = Canvas(height, width, layer.scale, tuple(layer.offset))
     board.image[:] = ground
-    from .canvas import Cover
-
     shadow = board.moved(board.soften(Cover(0, 0, layer.alpha), 1.2), 0.8, 1.8)
     board.shade(shadow, (0.78, 0.78, 0.82), 0.8)
     return layer.over(board.image), layer.mask
 
-
-__all__ = ["DESIGNS", "GEMS", "METALS", "TYPES", "Jewel", "bracelet_front", "draw_jewel", "earring", "product_picture", "ring_front", "smooth", "strand"]

@@ -19,6 +19,8 @@ from .textures import Folds, pleats
 UPPER_LABEL, DRESS_LABEL, PANTS_LABEL, SKIRT_LABEL, NECK, RIGHT_ARM, LEFT_ARM, RIGHT_LEG, LEFT_LEG = 5, 6, 9, 12, 10, 15, 14, 17, 16
 RIGHT_HAND, LEFT_HAND = 31, 30  # kept apart from the arms while drawing; a parse map calls them arms
 WAIST = 27.5
+FADE = {"across": (14.0, 19.0), "hip": (17.0, 23.0), "relaxed": (22.0, 28.0), "down": (23.0, 29.0)}
+"""Where along an arm, in units, it comes out before the trunk, by pose: there it hardly overlaps it. Other arms stay outside."""
 
 
 @dataclass
@@ -37,22 +39,23 @@ def person_canvas(height: int, width: int, zoom: float = 1.0) -> Canvas:
     return Canvas(height, width, scale, (width / 2 - 48 * scale, height - 128 * scale))
 
 
-def draw_person(canvas: Canvas, body: Body, garments: dict[str, Garment], rng: np.random.Generator, tucked: bool = False) -> Person:
-    """Paint a dressed body on a canvas that already has its background; `garments` by slot."""
+def draw_person(canvas: Canvas, body: Body, garments: dict[str, Garment], tucked: bool = False) -> Person:
+    """Paint a dressed body on a canvas that already has its background; `garments` by slot.
+
+    Arms are painted twice: whole before the trunk, which then covers the shoulder, and from the upper arm on in front of it.
+    """
     cloth = Cloth.on(canvas)
     look, hat = body.look, garments.get("hat")
     _ground_shadow(canvas, body)
     if not (hat and look.style == "afro"):
         hair_behind(canvas, body.head, look)
     _legs(canvas, body)
-    _torso(canvas, body)
-    order = ["upper", "lower", "dress"] if tucked else ["lower", "upper", "dress"]
-    for slot in order:
-        if slot in garments:
-            _wear_trunk(canvas, cloth, body, garments[slot], rng)
     for side in (0, 1):
-        if body.poses[side] == "wave":
-            _arm(canvas, cloth, body, side, garments, rng)
+        _arm(canvas, cloth, body, side, garments, False)
+    _torso(canvas, cloth, body)
+    for slot in ["upper", "lower", "dress"] if tucked else ["lower", "upper", "dress"]:
+        if slot in garments:
+            _wear_trunk(canvas, cloth, body, garments[slot], tucked)
     face, front = draw_head(canvas, body.head, look, hat=hat is not None)
     for cover in (face, front):
         cloth.hide(cover)
@@ -60,8 +63,7 @@ def draw_person(canvas: Canvas, body: Body, garments: dict[str, Garment], rng: n
     if hat:
         wear_hat(canvas, cloth, hat, body.head)
     for side in (0, 1):
-        if body.poses[side] != "wave":
-            _arm(canvas, cloth, body, side, garments, rng)
+        _arm(canvas, cloth, body, side, garments, True)
     np.clip(canvas.image, 0, 1, out=canvas.image)
     _round_depth(canvas)
     return Person(canvas, cloth, body, face)
@@ -80,9 +82,10 @@ def _ground_shadow(canvas: Canvas, body: Body) -> None:
     canvas.shade(canvas.moved(canvas.soften(whole, 3.0), 2.2, 2.0), (0.72, 0.70, 0.74), 0.36)
 
 
-def _skin_limb(canvas: Canvas, limb: Limb, skin: np.ndarray, label: int, depth: float) -> Cover:
+def _skin_limb(canvas: Canvas, limb: Limb, skin: np.ndarray, label: int, depth: float, fade: tuple[float, float] | None = None) -> Cover:
     cover = canvas.shape(*limb.outline())
-    q, _ = limb.inverse(*canvas.grid(cover))
+    q, t = limb.inverse(*canvas.grid(cover))
+    cover = cover.scaled(smoothstep(t, *fade)) if fade else cover
     away = smoothstep(q, -0.1, -1.15) if limb.points[-1][1] >= limb.points[0][1] else smoothstep(q, 0.1, 1.15)
     canvas.paint(cover, mix(skin, warm_shadow(skin), away * 0.85), label=label, depth=depth + 0.05 * np.sqrt(np.clip(1 - q * q, 0, 1)))
     return cover
@@ -93,9 +96,11 @@ def _legs(canvas: Canvas, body: Body) -> None:
         _skin_limb(canvas, leg, body.look.skin, label, 0.5)
 
 
-def _torso(canvas: Canvas, body: Body) -> None:
+def _torso(canvas: Canvas, cloth: Cloth, body: Body) -> None:
     skin = body.look.skin
     cover = canvas.shape(body.torso())
+    _drop_shadow(canvas, cover, 0.2, 0.4, 0.8, 0.6)
+    cloth.hide(cover)
     u, v = np.broadcast_arrays(*body.trunk.inverse(*canvas.grid(cover)))
     side = smoothstep(u, 3, 17) * 0.6
     canvas.paint(cover, mix(skin, warm_shadow(skin), side), label=NECK, depth=0.55)
@@ -106,7 +111,7 @@ def _torso(canvas: Canvas, body: Body) -> None:
         canvas.shade(canvas.stroke(bone, 0.7, 0.4).within(cover), warm_shadow(np.ones(3, np.float32), 0.8), 0.8)
 
 
-def _placed(body: Body, garment: Garment, piece: Piece) -> tuple[Placed | Limb, float]:
+def _placed(body: Body, garment: Garment, piece: Piece, tucked: bool) -> tuple[Placed | Limb, float]:
     """The map that puts a piece on the body, and how near it is."""
     if piece.part in ("left_leg", "right_leg"):
         side = -1 if piece.part == "right_leg" else 1
@@ -126,6 +131,8 @@ def _placed(body: Body, garment: Garment, piece: Piece) -> tuple[Placed | Limb, 
     half = body.half_width(t) + np.array([0.5, 0.5, 0.7, 0.9, 1.0, 1.2, 1.4])
     if garment.slot == "upper" and garment.kind != "tank top":
         half[4] = max(half[4], 0.86 * half[2])  # a loose top does not follow the waist
+    if tucked and garment.slot == "upper":
+        half[4:] = np.minimum(half[4:], body.half_width(t[4:]) - 1.0)  # what is tucked in lies under the waistband
     if garment.slot == "dress":
         n = LENGTH[garment.kind]
         t, half = np.append(t, n), np.append(half, body.look.hip + 10.0)
@@ -133,23 +140,24 @@ def _placed(body: Body, garment: Garment, piece: Piece) -> tuple[Placed | Limb, 
     return body.column(0.0, t, half), 0.6
 
 
-def _wear_trunk(canvas: Canvas, cloth: Cloth, body: Body, garment: Garment, rng: np.random.Generator) -> None:
+def _wear_trunk(canvas: Canvas, cloth: Cloth, body: Body, garment: Garment, tucked: bool) -> None:
     for piece in pieces(garment):
         if piece.part.endswith("sleeve"):
             continue
-        placed, depth = _placed(body, garment, piece)
+        placed, depth = _placed(body, garment, piece, tucked)
         _drop_shadow(canvas, canvas.shape(placed.forward(*piece.outline.T)), 0.3, 1.2, 0.8)
         label = {"upper": UPPER_LABEL, "dress": DRESS_LABEL}.get(garment.slot, SKIRT_LABEL if garment.kind == "skirt" else PANTS_LABEL)
-        lay(canvas, cloth, garment, piece, placed, body.trunk.scale, _worn_light(rng, garment, piece), label, depth)
+        lay(canvas, cloth, garment, piece, placed, body.trunk.scale, _worn_light(garment, piece), label, depth)
 
 
-def _worn_light(rng: np.random.Generator, garment: Garment, piece: Piece):
+def _worn_light(garment: Garment, piece: Piece):
     """Light on worn cloth: rounded by the body, creased where it is pulled."""
     spots = {
         "torso": [(-12, 13, 0.75), (12, 13, -0.75), (-9, 27, -0.35), (9, 27, 0.35), (-6, 38, -0.2), (7, 36, 0.25), (0, 9, 0.0)],
         "left_leg": [(3, 22, 0.5), (9, 20, -0.4), (8, 48, 0.1), (8, 52, -0.2)], "right_leg": [(-3, 22, -0.5), (-9, 20, 0.4), (-8, 48, -0.1), (-8, 52, 0.2)],
         "skirt": [],
     }.get(piece.part, [(0, 15, 0.2), (1, 19, -0.2), (-1, 23, 0.25), (0, 4, 0.1)])
+    rng = np.random.default_rng([garment.seed, *piece.part.encode()])
     folds = Folds(rng, spots, 7 if piece.part == "torso" else 5, 0.11)
     bare = piece.part in ("left_leg", "right_leg")
 
@@ -170,30 +178,35 @@ def _drop_shadow(canvas: Canvas, cover: Cover, dx: float, dy: float, soft: float
     canvas.shade(shadow.scaled(canvas.labels[shadow.window] > 0), (0.80, 0.75, 0.75), strength)
 
 
-def _arm(canvas: Canvas, cloth: Cloth, body: Body, side: int, garments: dict[str, Garment], rng: np.random.Generator) -> None:
-    limb, hand = body.arms[side], body.hands[side]
+def _arm(canvas: Canvas, cloth: Cloth, body: Body, side: int, garments: dict[str, Garment], front: bool) -> None:
+    """An arm, its hand and its sleeve; `front` paints only what may lie before the trunk, fading in below the shoulder."""
+    limb, hand, k = body.arms[side], body.hands[side], body.trunk.scale
     label, hand_label = ((RIGHT_ARM, RIGHT_HAND), (LEFT_ARM, LEFT_HAND))[side]
     worn = garments.get("upper") or garments.get("dress")
-    part = ("right_sleeve", "left_sleeve")[side]
-    near = 0.68 if body.poses[side] in ("across", "hip") else 0.62
-    _drop_shadow(canvas, canvas.shape(*limb.outline(0.6)), 0.6, 1.5, 1.1)
-    cloth.hide(_skin_limb(canvas, limb, body.look.skin, label, near))
+    sleeves = [p for p in pieces(worn) if p.part == ("right_sleeve", "left_sleeve")[side]] if worn else []
+    near = (0.68 if body.poses[side] in ("across", "hip") else 0.62) if front else 0.54
+    start, end = FADE.get(body.poses[side], (24.0, 30.0)) if front else (-2.0, -1.0)
+    if front:
+        cover = canvas.shape(*limb.outline(0.6))
+        _drop_shadow(canvas, cover.scaled(smoothstep(limb.inverse(*canvas.grid(cover))[1], start * k, end * k)), 0.6, 1.5, 1.1)
+    bare = max(start, worn.sleeve - 5.0) if sleeves else start  # no skin shows through a sleeve that is only half there
+    cloth.hide(_skin_limb(canvas, limb, body.look.skin, label, near, (bare * k, max(bare + 1, end) * k) if front else None))
     cloth.hide(draw_mitten(canvas, hand, body.look.skin, (-1, 1)[side], hand_label, near + 0.04))
-    for piece in pieces(worn) if worn else ():
-        if piece.part == part:
-            sleeve = _sleeve(body, limb, worn)
-            ease = Limb(sleeve.points, sleeve.radii)
-            cap = canvas.shape(ease.forward(*piece.outline.T))
-            _drop_shadow(canvas, cap, 0.2, 0.9, 0.6, 0.5)
-            slot = UPPER_LABEL if worn.slot == "upper" else DRESS_LABEL
-            lay(canvas, cloth, worn, piece, sleeve, body.trunk.scale, _worn_light(rng, worn, piece), slot, near + 0.02)
+    for piece in sleeves:
+        sleeve = _sleeve(body, limb, worn)
+        cap = canvas.shape(sleeve.forward(*piece.outline.T))
+        if front:
+            cap = cap.scaled(smoothstep(sleeve.inverse(*canvas.grid(cap))[1], start, end))
+        _drop_shadow(canvas, cap, 0.2, 0.9, 0.6, 0.5)
+        fade = (lambda t: smoothstep(t, start, end)) if front else None
+        lay(canvas, cloth, worn, piece, sleeve, k, _worn_light(worn, piece), UPPER_LABEL if worn.slot == "upper" else DRESS_LABEL, near + 0.02, fade)
 
 
 def _sleeve(body: Body, limb: Limb, garment: Garment) -> Limb:
     """The sleeve's map: the arm's axis in cloth units, wider than the arm."""
     share = limb.length / limb.length[-1]
     short = garment.sleeve < 20
-    ease = np.interp(share, [0, 0.3, 0.6, 1], [2.0, 2.3, 1.9, 1.5]) if not short else np.interp(share, [0, 0.35, 1], [2.0, 2.6, 3.0])
+    ease = np.interp(share, [0, 0.3, 0.6, 1], [1.4, 1.9, 1.9, 1.5]) if not short else np.interp(share, [0, 0.35, 1], [1.4, 2.4, 3.0])
     return _Scaled(limb.points, limb.radii + ease * body.trunk.scale, body.trunk.scale)
 
 

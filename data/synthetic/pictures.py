@@ -12,13 +12,13 @@ import numpy as np
 
 from .adorned import jewelry_sample
 from .jewelry import TYPES
-from .placed import PLACES_FOR, empty_scene, insertion_sample
+from .placed import PLACES_FOR, SPOTS, empty_scene, insertion_sample
 from .scenes import person_sample
 
 _SLOTS = {"upper garment": "upper", "lower garment": "lower", "dress": "dress", "hat": "hat"}
 _HEADS = {"head for earrings": "earrings", "head for necklace": "necklace", "hand for ring": "ring", "hand for bracelet": "bracelet"}
 PEOPLE = ("person", *(f"person for {name}" for name in list(_SLOTS)[1:]), *(f"person wearing {name}" for name in _SLOTS), "pose", "densepose")
-PICTURES = (*PEOPLE, *_SLOTS, *_HEADS, *(f"wearing {kind}" for kind in TYPES), *TYPES, "room", "table", "person for bag", *PLACES_FOR)
+PICTURES = (*PEOPLE, *_SLOTS, *_HEADS, *(f"wearing {kind}" for kind in TYPES), *TYPES, *SPOTS, "person for bag", *PLACES_FOR)
 """Every name `draw_picture` knows."""
 
 
@@ -89,9 +89,9 @@ def _jewelry(name: str, seed: int, height: int, width: int) -> Picture:
 
 
 def _thing(name: str, seed: int, height: int, width: int) -> Picture:
-    if name in ("room", "table"):
+    if name in SPOTS:
         image, mask, depth = empty_scene(seed, height, width, name)
-        return _still(image, mask, "a living room" if name == "room" else "an empty table in a living room", depth)
+        return _still(image, mask, "an empty table in a living room" if name == "table" else "a living room", depth)
     sample = insertion_sample(seed, height, width, name.removeprefix("person for "))
     if name == "person for bag":
         return _still(sample.scene, sample.mask, "a person", sample.depth)

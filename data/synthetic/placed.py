@@ -14,7 +14,9 @@ from .samples import InsertionSample
 from .scenes import draw_outfit, generator
 from .solids import View
 
-PLACES_FOR = {**{k: "room" for k in FURNITURE}, **{k: "table" for k in SMALL}, "bag": "person"}
+PLACES_FOR = {**{k: "room" for k in FURNITURE}, "picture": "room", **{k: "table" for k in SMALL}, "bag": "person"}
+SPOTS = {"room": ("floor", "sofa"), "room for lamp": ("side", "lamp"), "room for picture": ("wall", "picture"), "table": ("", "vase")}
+"""Empty scenes by name: which free spot they offer, and the product whose size it has."""
 
 
 def insertion_sample(seed: int, height: int, width: int, kind: str | None = None) -> InsertionSample:
@@ -33,7 +35,7 @@ def insertion_sample(seed: int, height: int, width: int, kind: str | None = None
         product_mask = layer.mask
     else:
         image, product_mask = finish(layer)
-    region = free_spot(canvas, view, product)
+    region = free_spot(canvas, view, kind)
     mask = np.zeros((height, width), np.float32)
     mask[region.window] = region.alpha >= SOLID
     picture, picture_mask = product_picture(product, height, width)
@@ -51,13 +53,16 @@ def bounds(mask: np.ndarray) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
 
 
-def empty_scene(seed: int, height: int, width: int, place: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A room or a table without a product: picture (H,W,3), the free spot (H,W) with 1 = repaint, depth (H,W)."""
-    rng = generator(seed, "insertion")
-    draw_product(rng, FURNITURE[0])
+def empty_scene(seed: int, height: int, width: int, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A scene of `SPOTS` without a product: picture (H,W,3), the free spot (H,W) with 1 = repaint, depth (H,W).
+
+    The same seed gives the same room under every name, with another spot free.
+    """
+    rng = generator(seed, "room")
     canvas = _room_canvas(height, width)
-    view, wide = (draw_room if place == "room" else draw_table)(canvas, rng)
-    region = free_spot(canvas, view, width=wide if place == "room" else 36.0, height=48.0 if place == "room" else 50.0)
+    spot, kind = SPOTS[name]
+    view = draw_room(canvas, rng)[spot] if spot else draw_table(canvas, rng)
+    region = free_spot(canvas, view, kind)
     mask = np.zeros((height, width), np.float32)
     mask[region.window] = region.alpha >= SOLID
     return canvas.image.clip(0, 1), mask, canvas.depth.clip(0, 1)
@@ -70,15 +75,16 @@ def _room_canvas(height: int, width: int) -> Canvas:
 
 def _in_room(rng: np.random.Generator, product: Product, height: int, width: int):
     canvas = _room_canvas(height, width)
-    view, wide = draw_room(canvas, rng)
-    yaw = float(rng.uniform(-0.22, 0.22))
-    shift = float(rng.uniform(-1, 1)) * max(0.0, 15 - 0.2 * wide) * (product.kind not in ("sofa",))
-    return canvas, View(view.x + shift, view.y, 1.18 if product.kind != "sofa" else 1.12, yaw, view.pitch), None, "in a room"
+    spots = draw_room(canvas, rng)
+    if product.kind == "picture":
+        return canvas, spots["wall"], None, "on the wall of a room"
+    view, shift = spots["floor"], float(rng.uniform(-6, 6)) * (product.kind != "sofa")
+    return canvas, View(view.x + shift, view.y, 1.18 if product.kind != "sofa" else 1.12, float(rng.uniform(-0.22, 0.22)), view.pitch), None, "in a room"
 
 
 def _on_table(rng: np.random.Generator, product: Product, height: int, width: int):
     canvas = _room_canvas(height, width)
-    view, _ = draw_table(canvas, rng)
+    view = draw_table(canvas, rng)
     return canvas, View(view.x, view.y, view.scale, float(rng.uniform(-0.3, 0.3)), view.pitch), None, "on a table"
 
 
@@ -92,7 +98,7 @@ def _on_arm(rng: np.random.Generator, product: Product, height: int, width: int)
     canvas = person_canvas(height, width)
     place = str(rng.choice(list(PLACES)))
     draw_place(canvas, rng, place)
-    draw_person(canvas, body, draw_outfit(rng, "dress" if rng.random() < 0.4 else "separates"), rng)
+    draw_person(canvas, body, draw_outfit(rng, "dress" if rng.random() < 0.4 else "separates"))
     hand = body.hands[side]
     grip = hand(np.array([0.0, 5.2]))
     k = 0.92

@@ -1,4 +1,4 @@
-"""Products for a room, a table or an arm: sofa, armchair, stool, floor lamp, vase, plant and bag, seen from any side.
+"""Products for a room, a table or an arm: sofa, armchair, stool, lamps, vase, teapot, plant, bag and a framed picture, seen from any side.
 
 World units: a sofa is 56 wide; z = 0 is what the product stands on.
 """
@@ -16,10 +16,10 @@ from .solids import Box, Turned, View, contact_shadow, draw_solids
 from .textures import bands, dots
 
 FURNITURE, SMALL = ("sofa", "armchair", "lamp", "plant", "stool"), ("vase", "table lamp", "teapot")
-KINDS = (*FURNITURE, *SMALL, "bag")
+KINDS = (*FURNITURE, *SMALL, "bag", "picture")
 SIZES = {
-    "sofa": (56, 22, 27), "armchair": (29, 22, 27), "lamp": (18, 18, 66), "plant": (26, 26, 46), "stool": (17, 17, 17), "vase": (18, 18, 44),
-    "table lamp": (26, 26, 42), "teapot": (36, 22, 26), "bag": (24, 9, 34),
+    "sofa": (56, 22, 27), "armchair": (29, 22, 27), "lamp": (18, 18, 66), "plant": (38, 20, 46), "stool": (17, 17, 17), "vase": (18, 18, 44),
+    "table lamp": (26, 26, 42), "teapot": (36, 22, 26), "bag": (24, 9, 34), "picture": (26, 1.6, 32),
 }
 """Width, depth and height of each kind in world units."""
 WOOD = rgb(150, 104, 72)
@@ -38,7 +38,7 @@ class Product:
     @property
     def words(self) -> str:
         """Colours, pattern and kind: "teal and white striped vase"."""
-        name = {"lamp": "floor lamp", "plant": "potted plant"}.get(self.kind, self.kind)
+        name = {"lamp": "floor lamp", "plant": "potted plant", "picture": "framed picture"}.get(self.kind, self.kind)
         return f"{self.base} {name}" if self.pattern == "plain" else f"{self.base} and {self.second} {self.pattern} {name}"
 
     @property
@@ -64,12 +64,16 @@ def draw_product(rng: np.random.Generator, kind: str) -> Product:
 def render(canvas: Canvas, product: Product, view: View, depth: float = 0.5) -> None:
     """Paint a product; nothing else, no shadow."""
     {"sofa": _sofa, "armchair": _sofa, "lamp": _lamp, "plant": _plant, "stool": _stool, "vase": _vase, "table lamp": _table_lamp, "teapot": _teapot,
-     "bag": _bag}[product.kind](canvas, product, view, depth)
+     "bag": _bag, "picture": _picture}[product.kind](canvas, product, view, depth)
 
 
 def shadow(canvas: Canvas, product: Product, view: View, strength: float = 0.75) -> None:
     """Paint the shadow where the product stands."""
-    w, d, _ = SIZES[product.kind]
+    w, d, h = SIZES[product.kind]
+    if product.kind == "picture":
+        wall = canvas.shape(view(np.array([(-w / 2, 0.8, 0), (w / 2, 0.8, 0), (w / 2, 0.8, h), (-w / 2, 0.8, h)])))
+        canvas.shade(canvas.moved(canvas.soften(wall, 1.2 * view.scale), 0.9 * view.scale, 1.2 * view.scale), (0.66, 0.64, 0.66), strength)
+        return
     k = {"lamp": 0.62, "plant": 0.5, "vase": 0.5, "table lamp": 0.5, "teapot": 0.62}.get(product.kind, 0.94)
     contact_shadow(canvas, view, (-w / 2 * k, -d / 2 * k), (w / 2 * k, d / 2 * k), strength)
 
@@ -176,6 +180,20 @@ def _flower(canvas: Canvas, at: np.ndarray, r: float, colour: np.ndarray, depth:
     for i, a in enumerate(t):
         canvas.paint(canvas.disc(at[0] + 0.62 * r * np.cos(a), at[1] + 0.62 * r * np.sin(a), 0.56 * r), colour * (1 - 0.05 * (i % 2)), label=1, depth=depth)
     canvas.paint(canvas.disc(*at, 0.42 * r), rgb(222, 160, 60), label=1, depth=depth)
+
+
+def _picture(canvas: Canvas, p: Product, view: View, depth: float) -> None:
+    draw_solids(canvas, view, [Box((-13, -0.8, 0), (13, 0.8, 32), WOOD, 0.4)], depth)
+    plane = lambda u, v: view(np.stack([np.asarray(u, float), np.full(np.shape(u), -0.85), np.asarray(v, float)], -1))
+    canvas.paint(canvas.shape(plane([-11, 11, 11, -11], [2, 2, 30, 30])), rgb(252, 249, 242), depth=depth)
+    inner = canvas.shape(plane([-8.5, 8.5, 8.5, -8.5], [4.5, 4.5, 27.5, 27.5]))
+    canvas.paint(inner, mix(COLOURS[p.second], (1, 1, 1), 0.35))
+    t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    canvas.paint(canvas.shape(plane(2.5 + 4.2 * np.cos(t), 20.5 + 4.2 * np.sin(t))).within(inner), COLOURS[p.base])
+    for low, tone in ((13.0, 0.25), (9.5, 0.0)):
+        x = np.linspace(-8.5, 8.5, 24)
+        hill = low + 1.8 * np.sin(x * 0.42 + low + p.seed % 7)
+        canvas.paint(canvas.shape(plane([*x, 8.5, -8.5], [*hill, 4.5, 4.5])).within(inner), mix(COLOURS[p.base], (1, 1, 1) if tone else (0, 0, 0), tone or 0.2))
 
 
 def _leaf(canvas: Canvas, base: np.ndarray, tip: np.ndarray, width: float, colour: np.ndarray, depth: float) -> None:

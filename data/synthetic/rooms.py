@@ -8,7 +8,7 @@ from .backgrounds import _box, _disc
 from .canvas import Canvas, blur
 from .curves import smoothstep
 from .palette import jitter, mix, rgb
-from .products import SIZES, Product, draw_product, render, shadow
+from .products import SIZES, draw_product, render, shadow
 from .solids import View
 
 WALLS = (rgb(242, 230, 212), rgb(206, 220, 214), rgb(232, 212, 208), rgb(212, 220, 234), rgb(240, 222, 186), rgb(220, 214, 230))
@@ -16,8 +16,8 @@ FLOORS = (rgb(206, 164, 122), rgb(184, 140, 104), rgb(222, 190, 150), rgb(168, 1
 RUGS = (rgb(214, 128, 104), rgb(116, 158, 164), rgb(228, 196, 130), rgb(150, 132, 170), rgb(240, 230, 214))
 
 
-def draw_room(canvas: Canvas, rng: np.random.Generator) -> tuple[View, float]:
-    """Paint a living room; returns the view of the free spot on the floor and the number of units it is wide."""
+def draw_room(canvas: Canvas, rng: np.random.Generator) -> dict[str, View]:
+    """Paint a living room; returns the views of its free spots: "floor" (the middle), "side" (beside it) and "wall" (above it)."""
     x = (np.arange(canvas.width, dtype=np.float32)[None] + 0.5) / canvas.width
     y = (np.arange(canvas.height, dtype=np.float32)[:, None] + 0.5) / canvas.height
     wall, floor = jitter(WALLS[rng.integers(len(WALLS))], rng, 0.012), jitter(FLOORS[rng.integers(len(FLOORS))], rng, 0.012)
@@ -33,13 +33,14 @@ def draw_room(canvas: Canvas, rng: np.random.Generator) -> tuple[View, float]:
     canvas.depth[:] = np.where(y > edge, 0.2 + 0.5 * (y - edge) / (1 - edge), 0.12) + 0 * x
     side = int(rng.choice([-1, 1]))
     _window(canvas, rng, 0.2 if side < 0 else 0.8)
-    _pictures(canvas, rng, 0.62 if side < 0 else 0.36)
+    _pictures(canvas, rng, 0.84 if side < 0 else 0.16)
     rug = jitter(RUGS[rng.integers(len(RUGS))], rng, 0.02)
     for r, tone in ((1.0, rug), (0.86, mix(rug, (1, 1, 1), 0.45)), (0.78, rug)):
         canvas.paint(_disc(canvas, 0.5, edge + 0.17, 43 * r, 12 * r), tone)
     _corner(canvas, rng, side, edge)
     centre = (np.array([0.5 * canvas.width, (edge + 0.15) * canvas.height]) - canvas.offset) / canvas.scale
-    return View(float(centre[0]), float(centre[1]), 1.0, 0.0, 0.34), 62.0
+    x, y = float(centre[0]), float(centre[1])
+    return {"floor": View(x, y, 1.0, 0.0, 0.34), "side": View(x + side * 34, y - 9, 0.9, 0.0, 0.3), "wall": View(x + side * 2.0, y - 66 + 20, 0.8, 0.0, 0.0)}
 
 
 def _window(canvas: Canvas, rng: np.random.Generator, at: float) -> None:
@@ -59,8 +60,8 @@ def _window(canvas: Canvas, rng: np.random.Generator, at: float) -> None:
 
 
 def _pictures(canvas: Canvas, rng: np.random.Generator, at: float) -> None:
-    for dx, y0, w, h in ((-0.09, 0.12, 0.15, 0.2), (0.09, 0.16, 0.12, 0.12)):
-        x0 = at + dx - w / 2
+    for y0, w, h in ((0.1, 0.16, 0.16), (0.29, 0.12, 0.1)):
+        x0 = at - w / 2
         canvas.shade(canvas.moved(canvas.soften(_box(canvas, x0, y0, x0 + w, y0 + h), 0.8), 0.6, 1.0), 0.84)
         canvas.paint(_box(canvas, x0, y0, x0 + w, y0 + h), rgb(140, 106, 80))
         inner = _box(canvas, x0 + 0.012, y0 + 0.009, x0 + w - 0.012, y0 + h - 0.009)
@@ -82,8 +83,8 @@ def _corner(canvas: Canvas, rng: np.random.Generator, side: int, edge: float) ->
     canvas.labels[:] = 0
 
 
-def draw_table(canvas: Canvas, rng: np.random.Generator) -> tuple[View, float]:
-    """Paint a table top before a soft wall; returns the view of the free spot and its width in units."""
+def draw_table(canvas: Canvas, rng: np.random.Generator) -> View:
+    """Paint a table top before a soft wall; returns the view of its free spot."""
     x = (np.arange(canvas.width, dtype=np.float32)[None] + 0.5) / canvas.width
     y = (np.arange(canvas.height, dtype=np.float32)[:, None] + 0.5) / canvas.height
     draw_room(canvas, rng)
@@ -99,19 +100,17 @@ def draw_table(canvas: Canvas, rng: np.random.Generator) -> tuple[View, float]:
     canvas.depth[:] = np.where(y > edge, 0.35 + 0.5 * (y - edge) / (1 - edge), 0.1) + 0 * x
     canvas.labels[:] = 0
     centre = (np.array([0.5 * canvas.width, (edge + 0.13) * canvas.height]) - canvas.offset) / canvas.scale
-    return View(float(centre[0] + rng.uniform(-6, 6)), float(centre[1]), 1.5, 0.0, 0.24), 60.0
+    return View(float(centre[0] + rng.uniform(-6, 6)), float(centre[1]), 1.5, 0.0, 0.24)
 
 
-def free_spot(canvas: Canvas, view: View, product: Product | None = None, width: float = 62.0, height: float = 50.0):
-    """The region a product may be painted into: a rounded box that stands on the spot, as a cover."""
-    if product is not None:
-        w, d, h = SIZES[product.kind]
-        turned = abs(np.cos(view.yaw)) * w + abs(np.sin(view.yaw)) * d
-        width, height = turned * 1.1 + 3, h * np.cos(view.pitch) + d * np.sin(view.pitch) + 4
-        below = d / 2 * np.sin(view.pitch) + 3.0
-    else:
-        below = 5.5
-    low, high = view.y - (height - below) * view.scale, view.y + below * view.scale
-    left, right = view.x - width / 2 * view.scale, view.x + width / 2 * view.scale
+def free_spot(canvas: Canvas, view: View, kind: str, slack: float = 1.1):
+    """The region a product of a kind is painted into: a rounded box around it, `slack` times as large, as a cover."""
+    w, d, h = SIZES[kind]
+    w, d = abs(np.cos(view.yaw)) * w + abs(np.sin(view.yaw)) * d, abs(np.cos(view.yaw)) * d + abs(np.sin(view.yaw)) * w
+    below = d / 2 * np.sin(view.pitch)
+    above = h * np.cos(view.pitch) + below
+    middle, half = (above - below) / 2, ((above + below) / 2 * slack + 2.0) * view.scale
+    x0, x1 = view.x - (w / 2 * slack + 1.5) * view.scale, view.x + (w / 2 * slack + 1.5) * view.scale
+    y0, y1 = view.y - middle * view.scale - half, view.y - middle * view.scale + half
     r = 2.5
-    return canvas.shape(np.array([(left + r, low + r), (right - r, low + r), (right - r, high - r), (left + r, high - r)]), round_by=r)
+    return canvas.shape(np.array([(x0 + r, y0 + r), (x1 - r, y0 + r), (x1 - r, y1 - r), (x0 + r, y1 - r)]), round_by=r)

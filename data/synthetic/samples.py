@@ -7,9 +7,11 @@ name says; points are pixels (x, y) with pixel centres at whole numbers. All is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from .cloth import flat_picture
 from .figure import densepose_picture, skeleton_picture
 from .garments import Garment
 from .jewelry import Jewel
@@ -32,22 +34,41 @@ def fill(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 class WornGarment:
     """One garment of a `PersonSample`, flat and as it is worn.
 
-    picture (H,W,3): the flat garment on near-white; picture_mask (H,W): 1 = garment; picture_unlit (H,W,3): the same without light;
-    picture_parts (H,W) uint8: 0 background, 5 torso or skirt or hat, 21 / 22 left / right sleeve, 23 / 24 left / right leg;
     mask (H,W): 1 = where it is visible on the person; unlit (H,W,3): the worn garment without light, 0 elsewhere;
     agnostic_mask (H,W): 1 = repaint to put another garment of the slot in its place, covers `mask`, never hands, face or hair;
     source (H,W,2) float32: for every pixel of `mask` the point (x, y) of `picture` it shows, NaN elsewhere.
+    The flat pictures below are drawn when first asked for.
     """
 
     garment: Garment
-    picture: np.ndarray
-    picture_mask: np.ndarray
-    picture_unlit: np.ndarray
-    picture_parts: np.ndarray
     mask: np.ndarray
     unlit: np.ndarray
     agnostic_mask: np.ndarray
     source: np.ndarray
+
+    @cached_property
+    def _flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return flat_picture(self.garment, *self.mask.shape)
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The flat garment on near-white, (H,W,3)."""
+        return self._flat[0]
+
+    @property
+    def picture_mask(self) -> np.ndarray:
+        """1 = garment in `picture`, (H,W)."""
+        return self._flat[1]
+
+    @property
+    def picture_parts(self) -> np.ndarray:
+        """(H,W) uint8: 0 background, 5 torso, skirt or hat, 21 / 22 left / right sleeve, 23 / 24 left / right leg."""
+        return self._flat[2]
+
+    @property
+    def picture_unlit(self) -> np.ndarray:
+        """`picture` without light, (H,W,3)."""
+        return self._flat[3]
 
     @property
     def caption(self) -> str:

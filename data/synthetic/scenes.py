@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .backgrounds import PLACES, draw_place
-from .canvas import Canvas, Cover, Layer, blur
-from .cloth import SLOT_IDS, flat_picture
-from .curves import Limb, smooth
-from .figure import HEADS, KEYPOINTS, Body, densepose_labels, draw_body, draw_look
+from .canvas import Canvas, blur
+from .cloth import SLOT_IDS
+from .curves import Limb
+from .figure import HEADS, Body, densepose_labels, draw_body, draw_look
 from .garments import Garment, draw_garment
 from .head import canvas_disc
 from .people import LEFT_ARM, LEFT_HAND, RIGHT_ARM, RIGHT_HAND, WAIST, Person, draw_person, person_canvas
@@ -51,9 +51,9 @@ def person_sample(seed: int, height: int, width: int, outfit: str | None = None,
     outfit = outfit or OUTFITS[int(rng.random() < 0.25)]
     look, body, place, tucked, garments, canvas = _cast(rng, outfit, height, width, hat)
     draw_place(canvas, rng, place)
-    person = draw_person(canvas, body, garments, rng, tucked)
+    person = draw_person(canvas, body, garments, tucked)
     keep = np.isin(canvas.labels, (2, 4, 13, LEFT_HAND, RIGHT_HAND))
-    views = {slot: _worn(person, g, keep, height, width) for slot, g in garments.items()}
+    views = {slot: _worn(person, g, keep) for slot, g in garments.items()}
     subject = (canvas.labels > 0).astype(np.float32)
     parse = canvas.labels.copy()
     parse[parse == LEFT_HAND], parse[parse == RIGHT_HAND] = LEFT_ARM, RIGHT_ARM
@@ -69,11 +69,12 @@ def _cast(rng: np.random.Generator, outfit: str, height: int, width: int, hat: b
     body = draw_body(rng, look)
     place = str(rng.choice(list(PLACES)))
     tucked = bool(rng.random() < 0.4)
-    garments = draw_outfit(np.random.default_rng(rng.integers(1 << 62)), outfit)
+    wardrobe = np.random.default_rng(rng.integers(1 << 62))
+    garments = draw_outfit(wardrobe, outfit)
     if hat is False:
         garments.pop("hat", None)
     elif hat and "hat" not in garments:
-        garments["hat"] = draw_garment(rng, "hat")
+        garments["hat"] = draw_garment(wardrobe, "hat")
     return look, body, place, tucked, garments, person_canvas(height, width)
 
 
@@ -84,15 +85,14 @@ def keypoints_px(canvas: Canvas, body: Body) -> np.ndarray:
     return np.concatenate([points, seen[:, None]], 1).astype(np.float32)
 
 
-def _worn(person: Person, garment: Garment, keep: np.ndarray, height: int, width: int) -> WornGarment:
+def _worn(person: Person, garment: Garment, keep: np.ndarray) -> WornGarment:
     cloth = person.cloth
     mask = cloth.owner == SLOT_IDS[garment.slot]
     region = agnostic_region(person, garment.slot) & ~keep
     if garment.slot == "lower":
         region &= ~np.isin(cloth.owner, (SLOT_IDS["upper"], SLOT_IDS["hat"])) & ~np.isin(person.canvas.labels, (LEFT_ARM, RIGHT_ARM))
-    picture, picture_mask, parts, unlit = flat_picture(garment, height, width)
     return WornGarment(
-        garment, picture, picture_mask, unlit, parts, mask.astype(np.float32), np.where(mask[..., None], cloth.unlit, np.float32(0)),
+        garment, mask.astype(np.float32), np.where(mask[..., None], cloth.unlit, np.float32(0)),
         (region | mask).astype(np.float32), np.where(mask[..., None], cloth.source, np.float32(np.nan)),
     )
 
@@ -124,5 +124,3 @@ def _band(body: Body, t: np.ndarray, half: np.ndarray) -> np.ndarray:
     middle = body.middle(t)
     return body.trunk(np.concatenate([np.stack([middle - half, t], -1), np.stack([middle + half, t], -1)[::-1]]))
 
-
-__all__ = ["KEYPOINTS", "OUTFITS", "Cover", "Layer", "agnostic_region", "draw_outfit", "generator", "keypoints_px", "person_sample", "saliency_of", "smooth"]
