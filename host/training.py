@@ -28,10 +28,11 @@ from ..models.parts.sites import SITES, Site
 from . import blocks
 from .attach import check_predicts_noise
 from .channels import EXTRA
-from .denoiser import KEY, PATCHES, ROWS, WRAPPERS, _Install
+from .denoiser import KEY, PATCHES, ROWS, WRAPPERS, _Install, watched
 from .encode import LATENT, encode_latent, encode_text
 from .models import LoadedMethod, layers, read_weights, unet_shape
 from .reference import LoraTerm, _Pass
+from .vision import check_encoder, encode_vision, final_norm, image_prompt
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -130,7 +131,7 @@ class Studio:
 
     def run(
         self, unet: nn.Module, x: Tensor, t: Tensor, context: Tensor, patches: Sequence[Patches] = (), kept: Tensor | None = None,
-        extras: Mapping[str, Tensor] | None = None,
+        extras: Mapping[str, Tensor] | None = None, watch=None,
     ) -> Tensor:
         """One forward of a U-Net with methods on it, (B,4,h,w) float32: what `install` does while sampling.
 
@@ -139,6 +140,7 @@ class Studio:
             patches: what the methods ask.
             kept: (B,) bool; False rows are unconditional ones. None: all are conditional.
             extras: row-aligned tensors, by the names methods look for in `Call.extras`.
+            watch: looks into the forward (`models/parts/watch.py`), or None.
         """
         installs = [_Install(p, float("inf"), float("-inf"), null) for q in patches for p, null in ((q, False), (q.null, True)) if p is not None]
         numbers = torch.arange(1, x.shape[0] + 1, device=x.device)
@@ -149,7 +151,7 @@ class Studio:
         }
         named = {f"{EXTRA}{name}": tensor for name, tensor in (extras or {}).items()}
         with self.computing():
-            return unet(x, t.to(x.device).float(), context=context, transformer_options=options, **{ROWS: marks.unsqueeze(1)}, **named).float()
+            return unet(x, t.to(x.device).float(), context=context, transformer_options=watched(options, watch), **{ROWS: marks.unsqueeze(1)}, **named).float()
 
     def features(
         self, unet: nn.Module, latent: Tensor, context: Tensor | None = None, lora: LoraTerm | None = None, timestep: float = 0.0
@@ -187,6 +189,31 @@ class Studio:
             ValueError: no text encoder.
         """
         return encode_text(self.clip, prompt)[0][0][0].detach().float().cpu().clone()
+
+    @torch.no_grad()
+    def vision(self, picture: Tensor, **options):
+        """What the image encoder says of one picture (3,h,w) in 0..1; see `host.vision.encode_vision`."""
+        said = encode_vision(self.clip_vision, picture.movedim(0, -1)[None], **options)
+        return type(said)(*(t[0].detach().float().cpu().clone() for t in said))
+
+    @torch.no_grad()
+    def final_norm(self, states: Tensor) -> Tensor:
+        """The image encoder's last norm on all its tokens (M,C)."""
+        return final_norm(self.clip_vision, states[None])[0].float().cpu().clone()
+
+    @torch.no_grad()
+    def image_prompt(self, picture: Tensor | None):
+        """What an IP-Adapter reads of a square picture (3,S,S) in 0..1, or of none; see `host.vision.image_prompt`."""
+        said = image_prompt(self.clip_vision, None if picture is None else picture.movedim(0, -1)[None])
+        return type(said)(*(t[0].detach().float().cpu().clone() for t in said))
+
+    def need_vision(self, kind: str, width: int, who: str) -> None:
+        """Refuse to start without the image encoder that a method needs.
+
+        Raises:
+            ValueError: names both encoders.
+        """
+        check_encoder(self.clip_vision, kind, width, who)
 
     @torch.no_grad()
     def pictures(self, latents: Tensor) -> Tensor:
