@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import comfy.ldm.modules.attention
@@ -35,6 +35,19 @@ from .reference import LoraTerm, _Pass
 from .vision import check_encoder, encode_vision, final_norm, image_prompt
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@contextmanager
+def learning():
+    """Where gradients are possible: nodes run in inference mode, in which nothing can be learned."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def best_precision() -> str:
+    """bf16 where the device computes in it, else fp32."""
+    device = comfy.model_management.get_torch_device()
+    return "bf16" if device.type != "cpu" and comfy.model_management.should_use_bf16(device) else "fp32"
 
 
 class _Forgetful(Memo):
@@ -110,6 +123,24 @@ class Studio:
         """Take the host's own models off the device before training starts."""
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
+
+    def measure(self) -> None:
+        """Start to measure the most memory in use."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_memory(self) -> int:
+        """The most memory in use, in bytes: of the device, or of this process where it trains on the processor."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        try:
+            import resource
+
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        except ImportError:
+            import psutil
+
+            return psutil.Process().memory_info().rss
 
     def _prepared(self, network: nn.Module) -> nn.Module:
         network.requires_grad_(False).train()

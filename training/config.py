@@ -12,7 +12,7 @@ from typing import Any
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMIZERS = ("adamw", "adamw8bit")
 SCHEDULES = ("constant", "cosine", "linear")
-BASES = ("frozen", "cross_attention", "attention", "decoder", "lora", "full")
+BASES = ("auto", "frozen", "cross_attention", "attention", "decoder", "lora", "full")
 
 LOW_MEMORY = {"precision": "bf16", "checkpointing": True, "optimizer": "adamw8bit", "batch": 1, "cache": True}
 """What the 8 GB preset changes; the batch becomes accumulation, so that the step stays the paper's."""
@@ -32,7 +32,8 @@ class TrainConfig:
         optimizer: "adamw", or "adamw8bit" (bitsandbytes; falls back to adamw where it is missing, and says so).
         precision: of the computation, "fp32", "bf16" or "fp16"; weights that learn stay fp32. fp16 scales its loss.
         checkpointing: compute activations again in the backward pass: about a third more time, a fraction of the memory.
-        base: what of the denoiser learns beside the method: see `training.trainable`. lora_rank: with base "lora".
+        trainable: what learns, by the name of a method's setting; "paper" is the paper's.
+        base: what of the denoiser learns: "auto" as that setting says, else see `training.trainable`. lora_rank: with base "lora".
         min_snr: gamma of the noise loss's weight; 0 is the plain mean.
         losses: weight per term; a term that is not named keeps the method's default. options: per term.
         drop: share of samples whose condition is dropped, for guidance.
@@ -60,7 +61,8 @@ class TrainConfig:
     optimizer: str = "adamw"
     precision: str = "fp32"
     checkpointing: bool = False
-    base: str = "frozen"
+    trainable: str = "paper"
+    base: str = "auto"
     lora_rank: int = 16
     min_snr: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ...data.sample import Sample
 from ...models.parts.reference import Reference
+from ...models.parts.watch import Watch
 from ..outputs import Batch
-from .base import Encoded, Task
+from .base import Encoded, Task, as_bytes
 
 
 class AnyDressingTask(Task):
@@ -35,7 +36,7 @@ class AnyDressingTask(Task):
             tensors[f"garment{number}"] = self.studio.latent(item.on_white()[None])[0]
         if all(item.worn is not None for item in sample.items):
             tensors["worn"] = torch.stack([(item.worn[0] > 0.5) for item in sample.items])  # (N,H,W)
-        tensors["person"] = (sample.person * 255).round().to(torch.uint8)  # GTL compares pictures, not latents
+        tensors["person"] = as_bytes(sample.person)  # equations 12 and 13 compare pictures, not latents
         return Encoded(sample.name, tensors, {"slots": slots})
 
     def vary(self, encoded: Encoded, generator: torch.Generator) -> Encoded:
@@ -62,8 +63,8 @@ class AnyDressingTask(Task):
             out.append(Reference(self.kind, slot, mine, tuple(8 * s for s in latents[number].shape[-2:])))
         return out
 
-    def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, seen: dict | None = None) -> Tensor:
+    def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The frozen denoiser with eq. 6 on it."""
         garments = self.garments(batch)
         context = self.dropped_text(batch.tensors["text"], kept, self.empty_text())
-        return self.studio.run(self.base, z_t, t, context, [self.module.patches(garments, 1.0)], kept)
+        return self.studio.run(self.base, z_t, t, context, [self.module.patches(garments, 1.0)], kept, watch=watch)

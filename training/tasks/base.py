@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...data.sample import Sample
+from ...models.parts.watch import Watch
 from ..config import TrainConfig
-from ..diffusion import Schedule, noise_loss
+from ..diffusion import Schedule
+from ..networks import Networks
 from ..outputs import Batch, Outputs
+from ..terms import Terms
 from ..trainable import LowRank, choose
 
 
@@ -41,53 +44,78 @@ class Task:
 
     Class attributes:
         kind: of the method.
-        loss_weights: weight per term, the paper's. A method's own terms come from its `losses`.
         defaults: what the paper trained with, as `TrainConfig` settings.
-        options: of the terms and of the batches, with their defaults.
+        options: of the batches, with their defaults (those of the terms are the method's `loss_options`).
+        needs: what every sample must have (`data.check.NEEDS` names them all).
 
     Args:
         studio: the host's side.
         method: as loaded; it stays as it was.
         config: of the run.
-        supervision: what the Sift Supervisor node set, or None.
+        supervision: of SIFT matches (`data.supervision`), or None for the paper's.
+        networks: what losses look through (`training.networks`), or None for none.
     """
 
     kind: ClassVar[str] = ""
-    loss_weights: ClassVar[Mapping[str, float]] = {"noise": 1.0}
     defaults: ClassVar[Mapping[str, Any]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, studio, method, config: TrainConfig, supervision=None):
-        self.studio, self.config, self.supervision = studio, config, supervision
-        self.header = method.header
+    def __init__(self, studio, method, config: TrainConfig, supervision=None, networks: Networks | None = None):
+        self.studio, self.config, self.supervision, self.networks = studio, config, supervision, networks
+        self.header, self.parts = method.header, {}
         self.schedule = Schedule(studio.alphas_cumprod())
         self.module = studio.module(method)
-        self.module.requires_grad_(True)
+        self.weights, self.setting = self._weights(), self._options()
         self.base = studio.unet(method.unets.get("denoiser", studio.model))
-        self.learner = choose(self.base, config.base, config.lora_rank, config.seed)
-        self.parts: dict[str, nn.Module] = {}
-        self.setting = {**self.options, **config.options}
-        if unknown := sorted(set(config.options) - set(self.options)):
-            raise ValueError(f"The option {', '.join(unknown)} is not known to {self.module.label}'s training; it knows {', '.join(sorted(self.options)) or 'none'}.")
-        self.weights = self._weights()
         self.setup(method)
+        self.learner = self._choose_learners()
         for network in (self.module, self.base, self.learner, *self.parts.values()):
             studio.place(network)
+        self._check_networks()
 
     def setup(self, method) -> None:
-        """For networks of the method's own (`parts`), before everything is brought to the device."""
+        """For networks of the method's own (`parts`), before it is chosen what learns."""
 
     def _weights(self) -> dict[str, float]:
-        known = {**self.loss_weights, **getattr(self.module, "loss_weights", {})}
+        known = self.module.loss_weights
         if unknown := sorted(set(self.config.losses) - set(known)):
             raise ValueError(f"The loss term {', '.join(unknown)} is not known to {self.module.label}; its terms are {', '.join(known)}.")
         return {k: float(w) for k, w in {**known, **self.config.losses}.items()}
+
+    def _options(self) -> dict[str, Any]:
+        known = {**self.module.loss_options, **self.options}
+        if unknown := sorted(set(self.config.options) - set(known)):
+            raise ValueError(f"The option {', '.join(unknown)} is not known to {self.module.label}'s training; it knows {', '.join(sorted(known)) or 'none'}.")
+        return {**known, **self.config.options}
+
+    def _choose_learners(self) -> nn.Module:
+        """Set what learns, as the method's setting says; returns what holds the denoiser's learning parameters."""
+        settings = self.module.trainable
+        if self.config.trainable not in settings:
+            raise ValueError(f"The setting trainable is {self.config.trainable!r}; {self.module.label} knows {', '.join(settings)}.")
+        chosen = settings[self.config.trainable]
+        self.trains = chosen.base if self.config.base == "auto" else self.config.base
+        for prefix, network in (("", self.module), *((f"{k}.", v) for k, v in self.parts.items())):
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(chosen.has(prefix + name))
+        return choose(self.base, self.trains, self.config.lora_rank, self.config.seed)
+
+    def _check_networks(self) -> None:
+        """Terms whose networks are not at hand are left out, and said, unless their weight was asked for: then it is an error."""
+        for term, names in self.module.loss_networks.items():
+            missing = [] if self.networks is None else [n for n in names if self.networks.missing(n)]
+            if not self.weights.get(term) or not (missing or self.networks is None):
+                continue
+            if term in self.config.losses:
+                (self.networks or Networks()).get(names[0], term)
+            self.weights[term] = 0.0
+            self.studio.notes.append(f"The loss '{term}' is left out: it looks through {', '.join(names)}, whose weights are not in models/metrics.")
 
     # ---- what learns ---------------------------------------------------------------------------------------------------
 
     def network(self) -> nn.ModuleDict:
         """Everything that may hold learning parameters, under the names of a checkpoint."""
-        return nn.ModuleDict({"method": self.module, **({} if self.config.base == "frozen" else {"denoiser": self.learner}), **self.parts})
+        return nn.ModuleDict({"method": self.module, **({} if self.trains == "frozen" else {"denoiser": self.learner}), **self.parts})
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What learns, by name."""
@@ -109,7 +137,7 @@ class Task:
         if isinstance(self.learner, LowRank):
             tensors |= {f"denoiser.{k}": v for k, v in self.learner.merged(self.base.state_dict()).items()}
             low_rank = self.learner.file_state()
-        elif self.config.base != "frozen":
+        elif self.trains != "frozen":
             tensors |= {k: v for k, v in full.items() if k.startswith("denoiser.")}
         return {k: v.float().cpu() for k, v in tensors.items()}, low_rank
 
@@ -145,7 +173,7 @@ class Task:
         items, numbers, t, kept, noise = zip(*rows)
         device = self.studio.device
         tensors = {k: torch.stack([i.tensors[k] for i in items]).to(device) for k in items[0].tensors}
-        tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        tensors = {k: v.float() if v.is_floating_point() or v.dtype is torch.bool else v for k, v in tensors.items()}
         return Batch(
             [i.name for i in items], tensors, items[0].text, tensors["z0"], torch.tensor(t, device=device), torch.stack(noise).to(device),
             torch.tensor(kept, device=device), list(numbers),
@@ -153,28 +181,22 @@ class Task:
 
     # ---- a step --------------------------------------------------------------------------------------------------------
 
-    def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, seen: dict | None = None) -> Tensor:
+    def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The predicted noise (B,4,h,w): the denoiser with the method on it.
 
         Args:
             z_t: (B,4,h,w). t: (B,). kept: (B,) bool, False rows are unconditional.
-            seen: where the method's functions record what its losses want; None where nobody asks.
+            watch: looks into the forward for the losses, or None.
         """
         raise NotImplementedError
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Every term of the loss that has a weight, one number per sample (B,)."""
-        z_t, seen = self.schedule.add_noise(batch.z0, batch.noise, batch.t), {}
-        eps = self.predict(batch, z_t, batch.t, batch.kept, seen)
-        outputs = Outputs(self.schedule, batch.z0, z_t, batch.noise, eps, batch.t, batch.kept, self.studio.decode, seen)
-        return {k: term for k, term in self.losses(batch, outputs).items() if self.weights.get(k, 0.0) != 0.0}
-
-    def losses(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
-        """The noise term, and the method's own (`losses` of its class, where it has any)."""
-        weight = self.schedule.min_snr(batch.t, self.config.min_snr)
-        terms = {"noise": noise_loss(outputs.eps, outputs.noise, weight, self.region(batch))}
-        own = getattr(self.module, "losses", None)
-        return terms if own is None else terms | own(batch, outputs, self.setting)
+        terms = Terms(batch, self.weights, self.setting, self.networks, self.supervision, self.config.min_snr, self.region(batch))
+        z_t = self.schedule.add_noise(batch.z0, batch.noise, batch.t)
+        eps = self.predict(batch, z_t, batch.t, batch.kept, self.module.watches(terms))
+        terms.outputs = Outputs(self.schedule, batch.z0, z_t, batch.noise, eps, batch.t, batch.kept, self.studio.decode)
+        return self.module.losses(terms)
 
     def region(self, batch: Batch) -> Tensor | None:
         """Weights of the noise term per place (B,1,h,w), or None for equal ones."""
@@ -191,3 +213,13 @@ class Task:
         if not hasattr(self, "_empty"):
             self._empty = self.studio.text("")
         return self._empty
+
+
+def as_bytes(picture: Tensor) -> Tensor:
+    """(3,H,W) in 0..1 as uint8, which is how pictures are kept beside latents."""
+    return (picture * 255).round().to(torch.uint8)
+
+
+def as_mask(mask: Tensor) -> Tensor:
+    """(1,H,W) as bool, which is how masks are kept."""
+    return mask > 0.5
