@@ -300,6 +300,7 @@ def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, insta
     return Call(
         x=x, timesteps=timesteps, context=context, rows=rows, images=[abs(numbers[r]) - 1 for r in rows], sigma=sigma,
         extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"), probe=options.get(PROBE),
+        pictures=max(abs(n) for n in numbers),
     )
 
 

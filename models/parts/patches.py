@@ -58,6 +58,7 @@ class Call:
         attend: the host's attention kernel.
         unet: the U-Net itself, for its frozen projections (read-only).
         probe: looks into this forward (`parts/watch.py`), or None (almost always).
+        pictures: size b of the latent batch; None where every picture has a conditional row, as while sampling.
     """
 
     x: Tensor
@@ -71,6 +72,7 @@ class Call:
     unet: nn.Module
     memo: Memo | None = None
     probe: Watch | None = None
+    pictures: int | None = None
     scratch: dict = field(default_factory=dict)
 
     def once(self, key, compute: Callable[[], object]):
@@ -116,9 +118,10 @@ class Call:
         """
         if tensor.shape[0] == 1:
             return tensor.expand(len(self.rows), *tensor.shape[1:])
-        if max(self.images, default=0) >= tensor.shape[0] or len(set(self.images)) < tensor.shape[0]:
+        pictures = len(set(self.images)) if self.pictures is None else self.pictures
+        if max(self.images, default=0) >= tensor.shape[0] or pictures < tensor.shape[0]:
             raise ValueError(
-                f"{name} has {tensor.shape[0]} pictures but the latent batch has {len(set(self.images))}; "
+                f"{name} has {tensor.shape[0]} pictures but the latent batch has {pictures}; "
                 "give one picture, or as many as the latent batch."
             )
         if self.images == list(range(tensor.shape[0])):

@@ -88,7 +88,7 @@ class DiffuseToChooseTask(Task):
         """The denoiser on the masked picture, with the hint's modulation; dropped rows get the learned null in place of tokens."""
         with self.studio.computing():
             tokens = self.module.tokens(batch.tensors["states"])
-        context = torch.where(kept[:, None, None], tokens, self.module.tokens.nulls(tokens))
+        context = torch.where(kept[:, None, None], tokens, self.module.null(tokens))
         x, extras = self.input(batch, z_t)
         hint = batch.get("hint")
         if hint is not None and hint.dtype is torch.uint8:

@@ -61,8 +61,8 @@ class SiftVtonTask(Task):
     def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The denoiser with the garment's nine cross-attentions; dropped rows get the learned token."""
         with self.studio.computing():
-            token, null = self.module.tokens(batch.tensors["pooled"])
-        context = torch.where(kept[:, None, None], token, null.to(token).expand_as(token))
+            token = self.module.token(batch.tensors["pooled"])
+        context = torch.where(kept[:, None, None], token, self.module.token.nulls(token))
         x, extras = channels_in(batch.tensors["stack"], z_t, self.studio.shape.in_channels, TRY_ON)
         return self.studio.run(self.base, x, t, context, [self.module.patches(batch.tensors["garment"])], kept, extras, watch)
 
