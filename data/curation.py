@@ -8,28 +8,28 @@ import torch
 from ..preprocess.curate import Candidate, from_parse
 from ..preprocess.parts import CLASSES, labels_from_picture
 from ..preprocess.pictures import read_picture
-from .pairs import Sample, read_keypoints
+from .pairs import Record, read_keypoints
 
 
-def candidate(sample: Sample, category: str) -> Candidate:
+def candidate(record: Record, category: str) -> Candidate:
     """The evidence on one pair; what has no file stays unknown.
 
-    category  upper, lower or full: which garment of the person is judged, where the sample does not say
+    category  upper, lower or full: which garment of the person is judged, where the record does not say
     Raises ValueError or OSError, which name the file, for one that cannot be read, and where neither a mask of the worn garment
     nor a parse map is there.
     """
-    worn = None if sample.worn_mask is None else read_picture(sample.worn_mask, "L")
+    worn = None if record.worn_mask is None else read_picture(record.worn_mask, "L")
     labelled = occluders = None
-    if sample.parse is not None:
-        labelled, occluders = from_parse(read_labels(sample.parse, sample.scheme), sample.category or category, sample.scheme)
+    if record.parse is not None:
+        labelled, occluders = from_parse(read_labels(record.parse, record.scheme), record.category or category, record.scheme)
     if worn is None and labelled is None:
-        raise ValueError(f"{sample.name} has neither a mask of the worn garment nor a parse map, and without them nothing can be judged.")
+        raise ValueError(f"{record.name} has neither a mask of the worn garment nor a parse map, and without them nothing can be judged.")
     garment = labelled if worn is None else worn
-    found = None if sample.keypoints is None else read_keypoints(sample.keypoints, *garment.shape[::-1])
+    found = None if record.keypoints is None else read_keypoints(record.keypoints, *garment.shape[::-1])
     points, layout = (None, "body25") if found is None else found
     return Candidate(
-        sample.name, garment, occluders, None if worn is None else labelled, points, layout,
-        None if sample.garment_mask is None else read_picture(sample.garment_mask, "L"),
+        record.name, garment, occluders, None if worn is None else labelled, points, layout,
+        None if record.garment_mask is None else read_picture(record.garment_mask, "L"),
     )
 
 

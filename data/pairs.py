@@ -22,7 +22,7 @@ from ..preprocess.match_cache import PairFiles
 LAYOUTS = ("viton-hd", "dress-code", "folder")
 SPLITS = ("train", "test")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# what a sample may have, and where it is: (folders, what follows the name, suffixes)
+# what a record may have, and where it is: (folders, what follows the name, suffixes)
 VITON_HD = {
     "person": (("image",), "", PICTURES), "garment": (("cloth",), "", PICTURES), "garment_mask": (("cloth-mask", "cloth_mask"), "", PICTURES),
     "agnostic_mask": (("agnostic-mask", "agnostic_mask"), "_mask", PICTURES), "parse": (("image-parse-v3", "image-parse"), "", (".png",)),
@@ -43,7 +43,7 @@ DRESS_CODE_CANVAS = (384, 512)   # width, height its keypoints refer to, whateve
 
 
 @dataclass(frozen=True)
-class Sample:
+class Record:
     """The files of one pair; None where there is none.
 
     category is upper, lower or full, "" where unknown; scheme names the parse map's labels (`preprocess.parts`). worn_mask is the
@@ -67,28 +67,28 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A data set: its samples in order, where they come from, and what is wrong with it, a sentence each."""
+    """A data set: its records in order, where they come from, and what is wrong with it, a sentence each."""
 
-    samples: tuple[Sample, ...]
+    records: tuple[Record, ...]
     source: str = ""
     problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.records)
 
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
+    def __getitem__(self, index: int) -> Record:
+        return self.records[index]
 
-    def __iter__(self) -> Iterator[Sample]:
-        return iter(self.samples)
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
 
     def subset(self, indices) -> "Pairs":
-        """The samples at these places, in this order."""
-        return replace(self, samples=tuple(self.samples[i] for i in indices))
+        """The records at these places, in this order."""
+        return replace(self, records=tuple(self.records[i] for i in indices))
 
     def report(self) -> str:
         """What was found and what is wrong, for people."""
-        kinds = [f.name for f in fields(Sample) if f.name not in ("name", "person", "garment", "category", "scheme")]
+        kinds = [f.name for f in fields(Record) if f.name not in ("name", "person", "garment", "category", "scheme")]
         counts = {kind: sum(getattr(s, kind) is not None for s in self) for kind in kinds}
         there = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.items() if count) or "no masks, parse maps or keypoints"
         return "\n".join([f"{len(self)} pairs in {self.source}.", f"Beside them: {there}.", *self.problems])
@@ -102,25 +102,25 @@ def find_pairs(layout: str, root: Path, split: str = "train", limit: int = 0) ->
     """
     if layout not in LAYOUTS:
         raise ValueError(f"The layout '{layout}' is not known; choose one of {', '.join(LAYOUTS)}.")
-    root, problems, samples = Path(root), [], []
+    root, problems, records = Path(root), [], []
     if layout == "viton-hd":
         base = root / split if (root / split).is_dir() else root
-        samples += _collect(base, VITON_HD, _listed(root / f"{split}_pairs.txt", "", problems), problems)
+        records += _collect(base, VITON_HD, _listed(root / f"{split}_pairs.txt", "", problems), problems)
     elif layout == "dress-code":
         for folder, category in CATEGORIES.items():
             if (root / folder).is_dir():
                 lists = [root / folder / name for name in (f"{split}_pairs.txt", f"{split}_pairs_paired.txt")]
                 names = _listed(next((p for p in lists if p.is_file()), lists[0]), "_0", problems)
                 found = _collect(root / folder, DRESS_CODE, names, problems)
-                samples += [replace(s, name=f"{folder}-{s.name}", category=category, scheme="atr") for s in found]
+                records += [replace(s, name=f"{folder}-{s.name}", category=category, scheme="atr") for s in found]
     else:
-        samples += _collect(root, FOLDER, None, problems)
-    if not samples:
+        records += _collect(root, FOLDER, None, problems)
+    if not records:
         wanted = {"viton-hd": f"{split}/image and {split}/cloth", "dress-code": "upper_body, lower_body or dresses with images", "folder": "person and garment"}
         more = f" ({problems[0].rstrip('.')})" if problems else ""
         raise ValueError(f"The folder '{root.name}' holds no pair of the layout {layout}{more}; expected {wanted[layout]}, with files of the same name.")
     source = root.name if layout == "folder" else f"{root.name} ({layout}, {split})"
-    return Pairs(tuple(samples[:limit] if limit else samples), source, tuple(problems))
+    return Pairs(tuple(records[:limit] if limit else records), source, tuple(problems))
 
 
 def _listed(path: Path, tail: str, problems: list[str]) -> list[str] | None:
@@ -137,8 +137,8 @@ def _listed(path: Path, tail: str, problems: list[str]) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def _collect(base: Path, layout: dict, names: list[str] | None, problems: list[str]) -> list[Sample]:
-    """The samples below one folder, in the order of the list or of their names."""
+def _collect(base: Path, layout: dict, names: list[str] | None, problems: list[str]) -> list[Record]:
+    """The records below one folder, in the order of the list or of their names."""
     found = {kind: _files(base, *where) for kind, where in layout.items()}
     people, garments = found["person"], found["garment"]
     names = sorted(people) if names is None else names
@@ -146,7 +146,7 @@ def _collect(base: Path, layout: dict, names: list[str] | None, problems: list[s
         if lacking := [name for name in names if name not in files]:
             more = " ..." if len(lacking) > 5 else ""
             problems.append(f"{len(lacking)} of {len(names)} pairs have no {kind} picture and were left out: {', '.join(lacking[:5])}{more}.")
-    return [Sample(name=name, **{kind: files.get(name) for kind, files in found.items()}) for name in names if name in people and name in garments]
+    return [Record(name=name, **{kind: files.get(name) for kind, files in found.items()}) for name in names if name in people and name in garments]
 
 
 def _files(base: Path, folders: tuple[str, ...], tail: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -159,12 +159,12 @@ def _files(base: Path, folders: tuple[str, ...], tail: str, suffixes: tuple[str,
     return {}
 
 
-def match_files(sample: Sample) -> PairFiles:
-    """A sample as the matching reads it: per part where both label pictures are there, else inside the masks there are."""
-    parts = sample.densepose_labels and sample.garment_parse
+def match_files(record: Record) -> PairFiles:
+    """A record as the matching reads it: per part where both label pictures are there, else inside the masks there are."""
+    parts = record.densepose_labels and record.garment_parse
     return PairFiles(
-        sample.name, sample.person, sample.garment, sample.agnostic_mask or sample.worn_mask, sample.garment_mask,
-        sample.densepose_labels if parts else None, sample.garment_parse if parts else None,
+        record.name, record.person, record.garment, record.agnostic_mask or record.worn_mask, record.garment_mask,
+        record.densepose_labels if parts else None, record.garment_parse if parts else None,
     )
 
 

@@ -33,9 +33,6 @@ from .encode import (
     with_extras,
     with_values,
 )
-from .evaluate import (
-    evaluate,
-)
 from .files import (
     adapter_files,
     adapter_path,
@@ -45,6 +42,7 @@ from .files import (
     method_files,
     method_path,
     methods_directory,
+    models_folder,
     output_folder,
     output_path,
     progress,
@@ -54,6 +52,7 @@ from .files import (
     source_files,
     source_path,
     stop_if_interrupted,
+    temp_folder,
     user_folder,
 )
 from .inpaint import (
@@ -79,6 +78,7 @@ from .models import (
 )
 from .one_call import (
     one_call,
+    several_calls,
 )
 from .plms import (
     plms,
@@ -124,7 +124,6 @@ __all__ = [
     "encode_latent",
     "encode_text",
     "encode_vision",
-    "evaluate",
     "file_tensors",
     "final_norm",
     "fingerprint",
@@ -144,6 +143,7 @@ __all__ = [
     "method_files",
     "method_path",
     "methods_directory",
+    "models_folder",
     "new_method",
     "one_call",
     "output_folder",
@@ -157,9 +157,11 @@ __all__ = [
     "run_module",
     "sam_files",
     "sam_path",
+    "several_calls",
     "source_files",
     "source_path",
     "stop_if_interrupted",
+    "temp_folder",
     "trainable_unet",
     "ui",
     "unet_shape",

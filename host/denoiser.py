@@ -122,16 +122,9 @@ def _entry(h, options):
     return h
 
 
-def _middle(values):
-    forward = values["transformer_options"].get(KEY)
-    for patches, call in forward.calls if forward is not None else ():
-        if patches.middle is not None and call.rows:
-            h = values["h"]
-            values = {**values, "h": call.merge(h, patches.middle(call.select(h), call))}
-    return values
-
-
 def _decoder(h, skip, options):
+    # Before output block 0, h is what the middle block gave, control included: so one list serves the middle too, and
+    # ComfyUI 0.18.2, which has no list of its own for it, serves as well as 0.30.0.
     forward, block = options.get(KEY), options["block"][1]
     if forward is None:
         return h, skip
@@ -140,6 +133,8 @@ def _decoder(h, skip, options):
     for patches, call in forward.calls:
         if not call.rows:
             continue
+        if block == 0 and patches.middle is not None:
+            h = call.merge(h, patches.middle(call.select(h), call))
         if block in patches.decoder:
             h = call.merge(h, patches.decoder[block](call.select(h), call))
         if block in patches.skip:
@@ -153,7 +148,6 @@ PATCHES = {
     "attn2_patch": _Patch(_announce("attn2")),
     "attn2_output_patch": _Patch(_finish("attn2")),
     "input_block_patch": _Patch(_entry),
-    "middle_block_after_patch": _Patch(_middle),
     "output_block_patch": _Patch(_decoder),
 }
 
@@ -261,34 +255,36 @@ class _Install:
     def __call__(self, executor, x, timesteps=None, context=None, y=None, control=None, transformer_options=None, **kwargs):
         options = {} if transformer_options is None else transformer_options
         check_input(executor.class_obj, x)
-        sigma = _sigma(options)
+        sigma, patches = _sigma(options), self.patches
         if sigma is not None and not self.sigma_end <= sigma <= self.sigma_start:
-            return executor(x, timesteps, context, y, control, options, **kwargs)
+            if patches.entry is None:
+                return executor(x, timesteps, context, y, control, options, **kwargs)
+            patches = Patches(entry=patches.entry)  # added input channels belong to the model, not to the method's range of steps
         unet, forward = executor.class_obj, options.get(KEY)
         if forward is None:
             forward = Forward(unet, options)
             options = {**options, KEY: forward, "optimized_attention_override": _override}
         call = _call(forward, x, timesteps, context, sigma, options, kwargs, self)
-        if call.rows and self.patches.prepare is not None:
-            self.patches.prepare(call)
-        forward.calls.append((self.patches, call))
+        if call.rows and patches.prepare is not None:
+            patches.prepare(call)
+        forward.calls.append((patches, call))
         try:
             return self._run(executor, forward, x, timesteps, context, y, control, options, kwargs)
         finally:
             forward.calls.pop()
 
     def _run(self, executor, forward, x, timesteps, context, y, control, options, kwargs):
-        if self.patches.noise is None or not forward.calls[-1][1].rows:
+        (patches, call), last = forward.calls[-1], []
+        if patches.noise is None or not call.rows:
             return executor(x, timesteps, context, y, control, options, **kwargs)
-        call, last = forward.calls[-1][1], []
-        hook = forward.unet.out.register_forward_pre_hook(lambda _, args: last.append(args[0])) if self.patches.wants_features else None
+        hook = forward.unet.out.register_forward_pre_hook(lambda _, args: last.append(args[0])) if patches.wants_features else None
         try:
             eps = executor(x, timesteps, context, y, control, options, **kwargs)
         finally:
             if hook is not None:
                 hook.remove()
-        features = [call.select(h) for h in [*forward.features, *last]] if self.patches.wants_features else None
-        return call.merge(eps, self.patches.noise(call.select(eps), features, call))
+        features = [call.select(h) for h in [*forward.features, *last]] if patches.wants_features else None
+        return call.merge(eps, patches.noise(call.select(eps), features, call))
 
 
 def _sigma(options) -> float | None:

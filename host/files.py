@@ -66,6 +66,11 @@ def methods_directory() -> Path:
     return Path(folder_paths.get_folder_paths(METHODS_FOLDER)[0])
 
 
+def models_folder(kind: str) -> Path:
+    """Where new files of a kind of models go: "fitting_room", "checkpoints", "clip_vision" ..., the first folder the host has for it."""
+    return Path(folder_paths.get_folder_paths(kind)[0])
+
+
 def source_files() -> list[str]:
     """Files that Convert Weights may read: whatever lies in the folders of methods, checkpoints, IP-Adapters and U-Nets."""
     return sorted(_sources())
@@ -168,6 +173,11 @@ def output_folder(name: str) -> Path:
     if os.path.commonpath([root, path]) != root or path == root:
         raise ValueError(f"The folder '{name}' is not a folder below the output directory; use a plain name, such as fitting_room/matches.")
     return Path(path)
+
+
+def temp_folder(name: str) -> Path:
+    """A folder in the host's temporary directory, which the host empties when it starts; it need not exist yet."""
+    return Path(folder_paths.get_temp_directory()) / "fitting_room" / name
 
 
 def user_folder(name: str) -> Path:

@@ -181,8 +181,19 @@ def build_unet(shape: UNetShape, state: dict[str, Tensor], name: str, disable_dy
             f"'{name}' does not hold a whole SD1.5 U-Net: {len(result.missing_keys)} keys missing {result.missing_keys[:5]}, "
             f"{len(result.unexpected_keys)} unexpected {result.unexpected_keys[:5]}; fetch the file again."
         )
-    patcher.cached_patcher_init = (build_unet, (shape, state, name))
+    # The host builds copies of its own from this. Copied weights would lie in memory twice if their source were kept.
+    again = (build_unet, (shape, state, name)) if patcher.is_dynamic() else (_build_again, (shape, model, patcher.backup, name))
+    patcher.cached_patcher_init = again
     return patcher
+
+
+def _build_again(shape: UNetShape, model, backup, name: str, disable_dynamic: bool = False):
+    """A second U-Net with the weights of a built one, those that a LoRA replaced taken from where the host keeps them."""
+    state = {}
+    for key, tensor in model.diffusion_model.state_dict().items():
+        kept = backup.get(f"diffusion_model.{key}")
+        state[key] = (tensor if kept is None else kept.weight).detach()
+    return build_unet(shape, state, name, disable_dynamic)
 
 
 def layers(training: bool = False, dtype: torch.dtype | None = None, device=None) -> Layers:

@@ -1,11 +1,17 @@
-"""One forward of the U-Net at a chosen timestep, through the host's whole sampling path."""
+"""Single forwards of the U-Net at chosen timesteps, through the host's whole sampling path."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import comfy.sample
 import comfy.samplers
 import torch
 from torch import Tensor
+
+from ..models.parts.probe import Probe
+from .denoiser import PROBE
+from .encode import latent_samples
 
 
 def one_call(model, positive: list, samples: Tensor, timestep: int, seed: int = 0) -> Tensor:
@@ -26,16 +32,38 @@ def one_call(model, positive: list, samples: Tensor, timestep: int, seed: int = 
     Raises:
         ValueError: the timestep is outside 0..999.
     """
-    sampling = model.get_model_object("model_sampling")
-    if not 0 <= timestep < len(sampling.sigmas):
-        raise ValueError(f"The timestep is {timestep}; it must lie between 0 (clean) and {len(sampling.sigmas) - 1} (noise).")
+    return several_calls(model, positive, samples, [timestep], seed)[0]
+
+
+def several_calls(model, positive: list, samples: Tensor, timesteps: Sequence[int], seed: int = 0, probe: Probe | None = None) -> list[Tensor]:
+    """As `one_call` at several timesteps with the same noise, in one run: what is made once per generation is made once.
+
+    Args:
+        probe: collects attention rows of chosen points on the way.
+
+    Returns:
+        per timestep (B,4,h,w).
+    """
+    sampling, estimates = model.get_model_object("model_sampling"), []
+    for timestep in timesteps:
+        if not 0 <= timestep < len(sampling.sigmas):
+            raise ValueError(f"The timestep is {timestep}; it must lie between 0 (clean) and {len(sampling.sigmas) - 1} (noise).")
+    if probe is not None:
+        model = model.clone()
+        model.model_options["transformer_options"][PROBE] = probe
     samples = comfy.sample.fix_empty_latent_channels(model, samples)
     noise = torch.randn(samples.shape, generator=torch.Generator().manual_seed(seed), dtype=samples.dtype)
 
-    def once(denoise, x, sigmas, extra_args=None, callback=None, disable=None):
-        return denoise(x, sigmas[:1].expand(x.shape[0]), **(extra_args or {}))
+    def look(denoise, x, sigmas, extra_args=None, callback=None, disable=None):
+        for number, sigma in enumerate(sigmas[:-1]):
+            noised = denoise.latent_image + sigma * denoise.noise
+            estimates.append(denoise(noised, sigma.expand(x.shape[0]), **(extra_args or {})))
+            if callback is not None:
+                callback({"x": noised, "i": number, "sigma": sigma, "sigma_hat": sigma, "denoised": estimates[-1]})
+        return estimates[-1]
 
-    sigmas = torch.stack((sampling.sigmas[timestep], torch.zeros(()).to(sampling.sigmas)))
-    return comfy.sample.sample_custom(
-        model, noise, 1.0, comfy.samplers.KSAMPLER(once), sigmas, positive, positive, samples, disable_pbar=True, seed=seed
+    sigmas = torch.stack([*(sampling.sigmas[t] for t in timesteps), torch.zeros(()).to(sampling.sigmas)])
+    comfy.sample.sample_custom(
+        model, noise, 1.0, comfy.samplers.KSAMPLER(look), sigmas, positive, positive, samples, disable_pbar=True, seed=seed
     )
+    return [latent_samples(e.to(samples)) for e in estimates]

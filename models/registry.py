@@ -6,6 +6,7 @@ from .anydressing import AnyDressing
 from .diffuse_to_choose import DiffuseToChoose
 from .igr import IGR
 from .method import FittingMethod
+from .paint_by_example import PaintByExample
 from .pm_jewelry import PMJewelry
 from .sift_vton import SiftVton
 from .weights import WeightsError
@@ -17,6 +18,7 @@ METHODS: dict[str, type[FittingMethod]] = {
         IGR,
         DiffuseToChoose,
         SiftVton,
+        PaintByExample,
         PMJewelry,
     )
 }

@@ -52,7 +52,7 @@ from torch import Tensor
 
 from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import LATENT_CHANNELS, TRY_ON, AddedChannels, full_stack, input_columns
-from .parts.layers import Layers, cast
+from .parts.layers import Layers
 from .parts.patches import Call, Memo, Patches
 from .parts.sites import UNetShape
 from .parts.spatial import READ_BLOCKS, ZERO_CROSS_BLOCKS, SpatialEncoder, ZeroCrossAttentions
@@ -121,6 +121,19 @@ class SiftVton(FittingMethod):
         self.warp = ZeroCrossAttentions(shape, layers)
         self.token = ImageToken(config.image_width, shape.context_dim, layers)
 
+    def check_channels(self, in_channels: int) -> None:
+        """Refuse a MODEL whose input this file cannot serve.
+
+        Raises:
+            ValueError: other channels than 4, 9 and 13, or a file made for an inpainting base on a plain one.
+        """
+        made_for = self.config.unet.in_channels
+        if TRY_ON.route(in_channels) == "added" and len(TRY_ON.missing(in_channels)) > len(TRY_ON.missing(made_for)) > 0:
+            raise ValueError(
+                f"This {self.label} file was made beside a MODEL of {made_for} input channels and lacks what one of {in_channels} needs; "
+                f"load a MODEL of {made_for} or {TRY_ON.total} channels."
+            )
+
     def features(self, call: Call, garment: Tensor) -> list[Tensor]:
         """f_0 .. f_8 for the rows that see the garment.
 
@@ -178,22 +191,6 @@ class SiftVton(FittingMethod):
             start=start, prepare=prepare, entry=self.channels, all_rows=unconditional == "garment",
             decoder={block: partial(self.warped, block, strength) for block in ZERO_CROSS_BLOCKS},
         )
-
-    def tokens(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """The garment's token and the learned token of the unconditional branch, (B,1,context_dim) and (1,1,context_dim).
-
-        Args:
-            pooled: (B,image_width) the image encoder's class token after its last norm.
-
-        Raises:
-            ValueError: an image encoder of another width.
-        """
-        if pooled.shape[-1] != self.config.image_width:
-            raise ValueError(
-                f"This CLIP vision model gives vectors of {pooled.shape[-1]} numbers, and this {self.label} file was made for "
-                f"{self.config.image_width}; load " + ("CLIP ViT-L/14." if self.config.image_width == 1024 else "the one it was made for.")
-            )
-        return self.token(pooled), cast(self.token.null, pooled)
 
     def watches(self, terms: Terms) -> Watch | None:
         """Queries and keys of T's cross-attention, for (1)-(2) and for the total variation."""

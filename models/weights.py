@@ -20,7 +20,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,9 +85,11 @@ def read_header(path: str | os.PathLike) -> Header:
     """
     metadata = _metadata(Path(path))
     name = Path(path).name
+    if f"{PREFIX}companion" in metadata:
+        raise WeightsError(f"'{name}' is no method by itself. {metadata[f'{PREFIX}companion']}")
     if f"{PREFIX}format" not in metadata:
         raise WeightsError(
-            f"'{name}' is a safetensors file without a Fitting Room header, so what it holds is unknown; "
+            f"'{name}' is a safetensors file without a Fitting Room header, {_looks_like(Path(path))}; "
             "convert it with the node Convert Weights (or tools/convert.py) if it comes from another project."
         )
     if metadata[f"{PREFIX}format"] != FORMAT:
@@ -133,23 +135,51 @@ def write(path: str | os.PathLike, tensors: Mapping[str, Tensor], header: Header
     return write_bytes(path, save(tensors, metadata=header.metadata()))
 
 
+def write_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """Write large tensors atomically with any metadata, without a second copy of them all in memory. Returns the path.
+
+    Raises:
+        WeightsError: the disk is full or the folder cannot be written; nothing half-written is left.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {k: t.detach().cpu().contiguous() for k, t in tensors.items()}
+
+    def save(temporary: str) -> None:
+        save_file(tensors, temporary, metadata=dict(metadata))
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+
+    return _atomic(Path(path), save)
+
+
 def write_bytes(path: str | os.PathLike, data: bytes) -> Path:
     """Atomic write of bytes: temporary file in the same folder, fsync, rename.
 
     Raises:
         WeightsError: the disk is full or the folder cannot be written; nothing half-written is left.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
+    def save(temporary: str) -> None:
+        with open(temporary, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+
+    return _atomic(Path(path), save)
+
+
+def _atomic(path: Path, save: Callable[[str], None]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        raise WeightsError(f"'{path.name}' could not be written ({error.strerror}); free space or choose another folder, nothing was lost.") from error
+    except Exception as error:  # safetensors reports a full disk with an error class of its own
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"'{path.name}' could not be written ({reason}); free space or choose another folder, nothing was lost.") from error
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
@@ -196,7 +226,7 @@ def read_foreign(path: str | os.PathLike) -> dict[str, Tensor]:
         start = stream.read(9)
     if start[:2] == b"PK" or start[:1] == b"\x80":
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=start[:2] == b"PK")
         except Exception as error:
             raise WeightsError(
                 f"'{path.name}' is a pickle that does not load as plain weights ({str(error).splitlines()[0][:160]}); it may be "
@@ -224,6 +254,16 @@ def _flatten(content, prefix: str):
     elif isinstance(content, Mapping):
         for key, value in content.items():
             yield from _flatten(value, f"{prefix}{key}.")
+
+
+def _looks_like(path: Path) -> str:
+    from safetensors import safe_open
+
+    from .conversion import recognise  # here, because conversions write files through this module
+
+    with safe_open(str(path), framework="pt") as file:
+        family = recognise(file.keys())
+    return "so what it holds is unknown" if family is None else f"and its keys are those of {family.label}"
 
 
 def _metadata(path: Path) -> dict[str, str]:

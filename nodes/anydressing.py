@@ -147,7 +147,7 @@ class ApplyAnyDressing(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, start_percent=None, end_percent=None):
+    def validate_inputs(cls, garments=None, start_percent=None, end_percent=None):
         return check_range(start_percent, end_percent)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import torch
 
 from ..data.curation import candidate
@@ -40,6 +41,14 @@ def judge_sample(sample, category: str, rules: CurateRules) -> Judgement:
         return judge(candidate(sample, category), rules)
     except (OSError, ValueError) as error:
         return Judgement(sample.name, (Rule("files", 0.0, 0.0, REJECT, str(error)),))
+
+
+def thumbnail(sample):
+    """The person's picture, or a blank one where it cannot be read (its judgement says so)."""
+    try:
+        return read_picture(sample.person)
+    except OSError:
+        return np.full((4, 3), 60, np.uint8)
 
 
 def tell(judgements, selection) -> str:
@@ -92,7 +101,7 @@ class Curate(io.ComfyNode):
             judgements.append(judge_sample(sample, category, wanted))
             bar.update_absolute(len(judgements), len(pairs))
         chosen = select(judgements, share, cut)
-        sheet = torch.from_numpy(contact_sheet(lambda i: read_picture(pairs[i].person), judgements, chosen).copy())[None].float() / 255
+        sheet = torch.from_numpy(contact_sheet(lambda i: thumbnail(pairs[i]), judgements, chosen).copy())[None].float() / 255
         details = json.dumps(curation_report(judgements, chosen, wanted), indent=1)
         return io.NodeOutput(pairs.subset(chosen.kept), sheet, tell(judgements, chosen), details, ui=ui.PreviewImage(sheet, cls=cls))
 

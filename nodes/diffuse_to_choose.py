@@ -33,10 +33,10 @@ def product_tokens(method, clip_vision, image):
     config = method.module.config
     dino = config.image_encoder.startswith("dino")
     check_encoder(clip_vision, "dinov2" if dino else "clip_vision_model", config.token_width, f"this {LABEL} file", SMALL if dino else "")
-    states = final_norm(clip_vision, encode_vision(clip_vision, as_image(image, "The product picture"), like_host=True).last)
-    states = states[:, :1] if config.image_encoder == "clip_cls" else states
-    tokens = run_module(method.patcher, method.module.tokens, states)
-    return tokens, method.module.tokens.nulls(tokens)
+    vision = encode_vision(clip_vision, as_image(image, "The product picture"), like_host=True)
+    states = {"clip_cls": lambda: vision.pooled[:, None], "paint_by_example": lambda: vision.pooled, "clip_all": lambda: final_norm(clip_vision, vision.last)}
+    tokens = run_module(method.patcher, method.module.tokens, states.get(config.image_encoder, lambda: vision.last)())
+    return tokens, method.module.null(tokens)
 
 
 def painted(image, mask):

@@ -12,19 +12,30 @@ Tokens = io.Custom("FITTING_TOKENS")
 """Image tokens (B,M,768) and their null counterpart."""
 
 Matches = io.Custom("FITTING_MATCHES")
-"""`preprocess.sift.Matches`: SIFT matches in pixels with the sizes they refer to."""
+"""A list of `preprocess.matches.Matches`, one per pair of a batch: SIFT matches in pixels with the sizes they refer to."""
 
 Supervision = io.Custom("FITTING_SUPERVISION")
 """How matches supervise attention in training."""
 
 Pairs = io.Custom("FITTING_PAIRS")
-"""A data set, read lazily."""
+"""A `data.pairs.Pairs`: a data set, read lazily."""
 
 Crop = io.Custom("FITTING_CROP")
 """`preprocess.composite.Crop`: where a crop was cut from."""
 
 JewelryState = io.Custom("JEWELRY_STATE")
 """The serialisable state of a fitting (JSON text inside)."""
+
+PoseKeypoints = io.Custom("POSE_KEYPOINT")
+"""The host's and other packs' pose frames in OpenPose's form."""
+
+FaceLandmarks = io.Custom("FACE_LANDMARKS")
+"""The host's face mesh (MediaPipe)."""
+
+
+def points_input(tooltip: str):
+    """Points in pixels of the picture: clicked where the browser draws the widget, typed where it does not."""
+    return io.String.Input("points", default="", tooltip=tooltip, extra_dict={"widgetType": "FITTING_ROOM_POINTS"})
 
 
 def percent_inputs() -> list:

@@ -171,3 +171,14 @@ def from_json(text: str) -> JewelryState:
     except (TypeError, ValueError) as error:
         raise ValueError(f"The jewelry state holds a value of the wrong kind ({error}); give the text as it was written.") from error
     return JewelryState(**data)
+
+
+def describe(state: JewelryState) -> str:
+    """What is worn, in words: "necklace, 450 mm (180 mm behind the neck), 1.05 times its size; after longer 2"."""
+    words = [state.shown_form + " earring" if state.type == "earring" else state.type]
+    if state.amount("length") > 0:
+        hidden = f" ({state.hidden_mm:.0f} mm behind the neck)" if state.hidden_mm else ""
+        words.append(f"{state.amount('length'):.0f} mm{hidden}")
+    words += [f"{state.amount(what):.4g}{UNITS[what]}" for what, plain in (("size", 1.0), ("x", 0.0), ("y", 0.0), ("tilt", 0.0)) if state.amount(what) != plain]
+    said = [action if action in FORMS else f"{action} {amount / 100:g}" for action, amount in state.history]
+    return ", ".join(words) + (f"; after {', '.join(said)}" if said else "")

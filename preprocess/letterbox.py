@@ -35,6 +35,22 @@ def letterbox(image: Tensor, height: int, width: int, fill: float = 1.0) -> Tens
     return canvas
 
 
+def letterbox_points(points: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+    """Where pixels of a picture lie after `letterbox`; pixel centres are whole numbers.
+
+    Args:
+        points: (K,2) x, y.
+        size: (height, width) of the picture; canvas: of the canvas.
+
+    Returns:
+        (K,2).
+    """
+    h, w = fitted_size(*size, *canvas)
+    scale = torch.tensor([w / size[1], h / size[0]], dtype=torch.float64)
+    offset = torch.tensor([(canvas[1] - w) // 2, (canvas[0] - h) // 2], dtype=torch.float64)
+    return ((points.double() + 0.5) * scale - 0.5 + offset).to(points.dtype)
+
+
 def cut_out(image: Tensor, mask: Tensor, fill: float = 1.0) -> Tensor:
     """Replace everything outside a mask by a plain background.
 

@@ -3,6 +3,7 @@
 Left and right are the person's own. Points are (x, y) in pixels of the picture; a missing point is None, a missing group too.
 """
 
+import json
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,3 +104,17 @@ def merged(people: list[Person | None], faces: list[Person | None]) -> list[Pers
         both = person is not None and face is not None
         rows.append(Person(person.body, person.hands, face.mesh) if both else person or face)
     return rows
+
+
+def find_people(pose, pose_json: str, face, height: int, width: int) -> list[Person | None]:
+    """People from whatever is at hand: keypoint frames, else their JSON text, and face landmarks; [] where nothing is given.
+
+    Raises ValueError for text that is no JSON, and as read_pose and read_mesh do.
+    """
+    if pose is None and pose_json.strip():
+        try:
+            pose = json.loads(pose_json)
+        except ValueError as error:
+            raise ValueError(f"The pose text is not JSON ({error}); give OpenPose's JSON, {{\"people\": [...]}}, or leave it empty.") from error
+    people = [] if pose is None else read_pose(pose, height, width)
+    return merged(people, [] if face is None else read_mesh(face, height, width))

@@ -158,3 +158,44 @@ def load(name: str, folder: str | os.PathLike) -> Profile:
 def names(folder: str | os.PathLike) -> list[str]:
     """The profiles saved in a folder, sorted."""
     return sorted(path.stem for path in Path(folder).glob("*.json")) if Path(folder).is_dir() else []
+
+
+def styles_text(weights: dict[str, float]) -> str:
+    """Weights as a line that people read and `parse_styles` reads back: "modern 0.7, traditional 0.3"; "neutral" where all are 0."""
+    return ", ".join(f"{style} {weight:.6g}" for style, weight in normalise(weights).items() if weight > 0) or "neutral"
+
+
+def parse_styles(text: str) -> dict[str, float]:
+    """Weights over STYLES from "modern 0.7, traditional 0.3", a JSON object, or "neutral"; a style without a number counts 1.
+
+    Raises ValueError for unknown styles and for what is no number.
+    """
+    text = text.strip()
+    try:
+        if text.startswith("{"):
+            return normalise(json.loads(text))
+        words = [part.replace("=", " ").replace(":", " ").split() for part in text.split(",") if part.strip()]
+        named = {word[0].lower(): float(word[1]) if len(word) > 1 else 1.0 for word in words if len(word) <= 2}
+        if len(named) != len(words):
+            raise ValueError("more than a style and a number between commas")
+    except (TypeError, AttributeError, ValueError) as error:
+        if "not known" in str(error) or "were given" in str(error):
+            raise
+        raise ValueError(f"The styles '{text[:60]}' could not be read; write them as \"modern 0.7, traditional 0.3\".") from error
+    return normalise({style: weight for style, weight in named.items() if style != "neutral"})
+
+
+def blend(weights: dict[str, float], profile: dict[str, float] | None) -> dict[str, float]:
+    """Wished weights times a profile's: equal wishes give the profile itself, one style alone stays alone. No wish at all counts as equal ones."""
+    if profile is None or not any(profile.values()):
+        return normalise(weights)
+    wished = weights if any(weights.values()) else dict.fromkeys(STYLES, 1.0)
+    return normalise({style: wished.get(style, 0.0) * profile.get(style, 0.0) for style in STYLES})
+
+
+def find(text: str, folder: str | os.PathLike) -> Profile | None:
+    """A profile from its JSON text, or by its name from a folder; None for "". A name that is not saved raises ValueError, see `load`."""
+    text = text.strip()
+    if not text:
+        return None
+    return from_json(text) if text.startswith("{") else load(text, folder)

@@ -38,3 +38,29 @@ def randomise(method, seed=0, scale=0.3):
 def close(a, b, tolerance=1e-4):
     """Equal within float rounding, relative to the largest value."""
     return float((a - b).abs().max()) <= tolerance * float(b.abs().max())
+
+
+def run(node_id, **inputs):
+    """Execute a node of ours, found by its id, as the host does: under inference mode. Returns its NodeOutput."""
+    from fitting_room import host, nodes
+
+    host.register_folders()
+    by_id = {cls.GET_SCHEMA().node_id: cls for cls in nodes.NODES}
+    with torch.inference_mode():
+        return by_id[node_id].execute(**inputs)
+
+
+def astronaut():
+    """A real photograph of a person, (1,512,512,3)."""
+    from skimage import data
+
+    return torch.from_numpy(data.astronaut().copy()).float()[None] / 255
+
+
+def astronaut_pose():
+    """Keypoints of the astronaut, set by eye, as OpenPose JSON of 18 points; her left wrist and everything below is not seen."""
+    import json
+
+    seen = {0: (226, 135), 1: (222, 232), 2: (130, 262), 3: (70, 400), 4: (150, 500), 5: (330, 265), 6: (400, 420), 14: (207, 112), 15: (247, 110), 16: (180, 120), 17: (275, 118)}
+    flat = [value for i in range(18) for value in (*seen.get(i, (0, 0)), 1.0 if i in seen else 0.0)]
+    return json.dumps({"people": [{"pose_keypoints_2d": flat}], "canvas_width": 512, "canvas_height": 512})

@@ -23,14 +23,14 @@ def ours(server):
 
 def surface(entry):
     def spec(part):
-        out = {}
+        out = []  # a list: the order of inputs is part of the surface
         for name, value in entry["input"].get(part, {}).items():
             options = value[1] if len(value) > 1 else {}
             kept = {k: options[k] for k in ("default", "min", "max") if k in options}
             choices = value[0] if isinstance(value[0], list) else options.get("options")
             if choices is not None and not entry["name"].endswith(("LoadMethod", "ConvertWeights", "Segment", "Depth")):
                 kept["options"] = choices
-            out[name] = ["COMBO" if isinstance(value[0], list) else value[0], kept]
+            out.append([name, "COMBO" if isinstance(value[0], list) else value[0], kept])
         return out
 
     return {"required": spec("required"), "optional": spec("optional"), "outputs": list(zip(entry["output"], entry["output_name"]))}

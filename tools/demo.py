@@ -34,8 +34,8 @@ class Job:
 
 
 JOBS = [
-    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper", "lower_image": "lower"}),
-    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper", "person_image": "astronaut"}),
+    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper garment", "lower_image": "lower garment"}),
+    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper garment", "person_image": "astronaut"}),
 ]
 
 
@@ -96,7 +96,7 @@ def upload(client, kinds: list[str]) -> dict:
         picture = photograph() if kind == "astronaut" else drawn(kind)
         data = io.BytesIO()
         picture.save(data, "PNG")
-        out[kind] = (client.upload(data.getvalue(), f"fitting_room_demo_{kind}.png"), picture)
+        out[kind] = (client.upload(data.getvalue(), f"fitting_room_demo_{kind.replace(' ', '_')}.png"), picture)
         say(f"uploaded {kind}")
     return out
 
@@ -109,23 +109,22 @@ def photograph():
 
     picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
     mask = Image.new("L", picture.size, 255)
-    ImageDraw.Draw(mask).polygon([(70, 260), (150, 215), (250, 215), (330, 260), (384, 512), (20, 512)], fill=0)
+    ImageDraw.Draw(mask).polygon([(24, 290), (95, 235), (150, 215), (250, 215), (335, 262), (384, 512), (0, 512)], fill=0)
     return Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)]))
 
 
 def drawn(kind: str):
     """A drawn picture of the demo world; its region to repaint is transparent."""
     import numpy
-    from fitting_room.data.synthetic import picture
+    from fitting_room.data.synthetic import draw_picture
     from PIL import Image
 
-    image, mask = picture(KINDS[kind], seed=7, width=384, height=512)
-    rgba = numpy.dstack([image, 1 - mask]) if kind in REPAINT else image
+    drawing = draw_picture(kind, 7, 512, 384)
+    rgba = drawing.image if kind in ALONE else numpy.dstack([drawing.image, 1 - drawing.mask])
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-KINDS = {"upper": "upper garment", "lower": "lower garment"}
-REPAINT: set[str] = set()
+ALONE = {"upper garment", "lower garment"}  # things on a plain ground: nothing of them is to be repainted
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

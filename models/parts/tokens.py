@@ -157,10 +157,6 @@ class TokenProjection(nn.Module):
         """(B,M,inputs) -> tokens (B,M,outputs)."""
         return self.proj(hidden)
 
-    def nulls(self, tokens: Tensor) -> Tensor:
-        """The null for `tokens` (B,M,outputs), as long as they are: the host batches only conditionings of equal length."""
-        return cast(self.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
-
     @staticmethod
     def initial(inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Weights from scratch: variance 1 / inputs, no bias, a null of unit variance."""
@@ -214,6 +210,10 @@ class ImageToken(nn.Module):
         for block in self.mapper:
             x = block(x)
         return self.proj_out(self.final_ln(x))
+
+    def nulls(self, token: Tensor) -> Tensor:
+        """The learned token of the unconditional branch (1,1,outputs), where and as `token` is."""
+        return cast(self.null, token)
 
     @classmethod
     def initial(cls, inputs: int, outputs: int, generator: torch.Generator) -> dict[str, Tensor]:

@@ -58,28 +58,22 @@ def test_self_attention_is_offered_its_own_context(stack, texts):
 
 
 def test_block_lists_are_called_where_we_act(stack, texts):
-    model, seen = stack[0].clone(), {"input": [], "middle": [], "output": []}
+    model, seen = stack[0].clone(), {"input": [], "output": []}
 
     def entry(h, options):
         seen["input"].append((options["block"], tuple(h.shape)))
         return h
-
-    def middle(values):
-        seen["middle"].append(sorted(values))
-        return values
 
     def output(h, skip, options):
         seen["output"].append((options["block"][1], h.shape[1], skip.shape[1]))
         return h, skip
 
     model.set_model_patch(entry, "input_block_patch")
-    model.set_model_patch(middle, "middle_block_after_patch")
     model.set_model_patch(output, "output_block_patch")
     sample(model, *texts, steps=1)
     from fitting_room.models.parts.sites import DECODER_H_MULTIPLES, DECODER_SKIP_MULTIPLES
 
     assert seen["input"][0] == (("input", 0), (2, 32, 16, 12)) and len(seen["input"]) == 12
-    assert seen["middle"] == [["context", "emb", "h", "timesteps", "transformer_options", "x", "y"]]
     assert seen["output"] == [(i, 32 * DECODER_H_MULTIPLES[i], 32 * DECODER_SKIP_MULTIPLES[i]) for i in range(12)]
 
 

@@ -226,7 +226,8 @@ def test_no_key_of_unread_blocks(bases):
 
 def counted_call(module, context, memo, timestep=400.0):
     x = torch.zeros(len(context), 11, 8, 8)
-    return Call(x=x, timesteps=torch.full((len(context),), timestep), context=context, rows=list(range(len(context))), images=[0] * len(context),
+    rows = list(range(len(context)))
+    return Call(x=x, timesteps=torch.full((len(context),), timestep), context=context, rows=rows, images=[0] * len(context),
                 sigma=1.0, extras={}, attend=None, unet=None, memo=memo)
 
 
@@ -331,7 +332,9 @@ def test_names_go_to_the_file_and_back():
     assert PMJewelry.to_file("shadow.predict_scale_bias.fc.weight") == "predict_scale_bias.fc.weight"
 
 
-@pytest.mark.parametrize("options, word", [({"maps": "rgb"}, "maps"), ({"encoder_input": "both"}, "encoder_input"), ({"encoder": False, "shadow": False}, "at least one")])
+@pytest.mark.parametrize("options, word", [
+    ({"maps": "rgb"}, "maps"), ({"encoder_input": "both"}, "encoder_input"), ({"encoder": False, "shadow": False}, "at least one"),
+])
 def test_wrong_options_are_refused(options, word):
     with pytest.raises(WeightsError, match=word):
         PMJewelryConfig(**options)

@@ -140,6 +140,6 @@ def test_validation_catches_what_can_be_seen_before_running(bench):
     nodes = bench[0]
     assert "multiple of 8" in nodes.EncodeGarment.validate_inputs(width=100, height=96)
     assert nodes.EncodeGarment.validate_inputs(width=96, height=None) is True
-    assert "start must not lie after" in nodes.ApplyAnyDressing.validate_inputs(0.8, 0.2)
+    assert "start must not lie after" in nodes.ApplyAnyDressing.validate_inputs(start_percent=0.8, end_percent=0.2)
     assert "models/fitting_room" in LoadMethod.validate_inputs("gone.safetensors")
     assert "not JSON" in NewMethod.validate_inputs("{")

@@ -38,3 +38,12 @@ def test_boxes():
     for text in ("5,5,5,9", "9,1,2,5", "0,0,31,5", "nan,0,1,1"):
         with pytest.raises(ValueError, match="is not a box inside the 30x40 picture"):
             parse_box(text, 30, 40)
+
+
+def test_shares_of_the_picture():
+    """Half of 101 pixels is the middle one, number 50; the very edge is the last pixel; labels are no coordinates."""
+    assert parse_points("0.5,0.5; 1,0,0", 101, 51) == [(50.0, 25.0, 1), (100.0, 0.0, 0)]
+    assert parse_points('[{"x": 0.5, "y": 0.5}]', 101, 51) == [(50.0, 25.0, 1)]
+    assert parse_points("1,1; 0,1", 10, 10) == [(1.0, 1.0, 1), (0.0, 1.0, 1)]  # whole numbers stay pixels
+    assert parse_points("0.5,3", 10, 10) == [(0.5, 3.0, 1)]  # and so does everything as soon as one is
+    assert parse_box("0.25,0.5,0.75,1", 100, 40) == (25.0, 20.0, 75.0, 40.0)

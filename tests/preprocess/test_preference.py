@@ -109,3 +109,26 @@ def test_foreign_profiles_are_refused():
                            (part, "is incomplete"), (foreign, "cannot be used")):
         with pytest.raises(ValueError, match=sentence):
             preference.from_json(text)
+
+
+@pytest.mark.parametrize("text, weights", [
+    ("modern 0.75, traditional 0.25", (0.75, 0.25, 0.0)), ("modern=3, traditional: 1", (0.75, 0.25, 0.0)), ("minimalistic", (0.0, 0.0, 1.0)),
+    ('{"modern": 1, "minimalistic": 1}', (0.5, 0.0, 0.5)), ("neutral", (0.0, 0.0, 0.0)), ("", (0.0, 0.0, 0.0)),
+])
+def test_styles_are_read_and_written(text, weights):
+    found = preference.parse_styles(text)
+    assert tuple(found.values()) == weights
+    assert preference.parse_styles(preference.styles_text(found)) == found
+
+
+@pytest.mark.parametrize("text, sentence", [("gothic 1", "not known"), ("modern much", "could not be read"), ("modern 1 2", "could not be read"), ("modern -1", "0 or more")])
+def test_other_styles_are_refused(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        preference.parse_styles(text)
+
+
+def test_a_profile_leans_the_wish():
+    taste = {"modern": 0.2, "traditional": 0.8, "minimalistic": 0.0}
+    assert preference.blend({"modern": 1, "traditional": 1, "minimalistic": 1}, taste) == taste == preference.blend({}, taste)
+    assert preference.blend({"modern": 1}, taste) == {"modern": 1.0, "traditional": 0.0, "minimalistic": 0.0}
+    assert preference.blend({"modern": 1, "traditional": 3}, None)["traditional"] == 0.75

@@ -118,6 +118,8 @@ def test_both_routes_give_the_same_picture(comfyui, base_channels, layout):
         widened = host.install(narrow, Patches(entry=added), [host.manage(added)], channels=True)
         assert host_channels.channel_route(narrow, layout) == "added"
         assert close(sample(widened, positive, negative), native, 1e-5)
+        over = host.install(narrow, Patches(entry=added), [host.manage(added)], 0.0, 0.3, channels=True)
+        assert close(sample(over, positive, negative), native, 1e-5)  # the channels stay when the method's range of steps has ended
         assert not close(sample(host.install(narrow, Patches(), channels=True), positive, negative), native, 1e-2)
     finally:
         channels.LAYOUTS.clear()

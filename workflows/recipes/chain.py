@@ -1,0 +1,113 @@
+"""The chain no paper has: the garment that A wears, taken off, put on B, and a necklace to go with it."""
+
+from __future__ import annotations
+
+from ..graph import Graph, Node, Output
+from .common import base
+
+WIDTH, HEIGHT = 384, 512
+NOTE = (
+    "**From one person to another.** IGR restores the flat picture of what A wears; SIFT-VTON puts it on B; PM-Jewelry adds a necklace. "
+    "Every step's picture is saved, so a step that goes wrong is seen where it happens. All three methods start untrained here."
+)
+PICTURES = (
+    "**Pictures.** A: paint the garment (right click, Open in Mask Editor). B: paint where it shall go; the DensePose picture is B's own."
+)
+NECKLACE = (
+    "**Necklace.** Two points, as shares of the picture: where the chain meets the neck on both sides. The length is that of the necklace as sold."
+)
+
+
+def _method(g: Graph, stack: Node, kind: str, title: str, options: str) -> Node:
+    return g.node(kind, "FittingRoomNewMethod", group="Models", title=f"{title} (untrained start)", model=stack["MODEL"], method=kind, seed=0, options=options)
+
+
+def _ddim(g: Graph, name: str, group: str, model: Output, positive: Output, negative: Output, latent: Output, vae: Output, steps: int, cfg: float) -> Node:
+    run = g.node(f"sample_{name}", "KSampler", group=group, model=model, positive=positive, negative=negative, latent_image=latent, seed=1, steps=steps,
+                 cfg=cfg, sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
+    g.param(f"{name}_steps", run, "steps", f"Sampling steps of the {name} step.")
+    return g.node(f"decode_{name}", "VAEDecode", group=group, samples=run[0], vae=vae)
+
+
+def _save(g: Graph, name: str, group: str, title: str, image: Output) -> None:
+    g.node(f"result_{name}", "SaveImage", group=group, title=title, images=image, filename_prefix=f"fitting_room/outfit_transfer_{name}")
+
+
+def _plms(g: Graph, name: str, group: str, model: Output, positive: Output, negative: Output, latent: Output, vae: Output, cfg: float) -> Node:
+    plms = g.node(f"plms_{name}", "FittingRoomPLMS", group=group, model=model, steps=50)
+    run = g.node(f"sample_{name}", "SamplerCustom", group=group, model=model, add_noise=True, noise_seed=1, cfg=cfg, positive=positive, negative=negative,
+                 sampler=plms[0], sigmas=plms[1], latent_image=latent)
+    g.param(f"{name}_steps", plms, "steps", f"Sampling steps of the {name} step.")
+    return g.node(f"decode_{name}", "VAEDecode", group=group, samples=run[0], vae=vae)
+
+
+def _take_off(g: Graph, stack: Node, vision: Node, wearer: Node) -> Node:
+    """Person A -> the flat picture of the garment."""
+    group, method = "1. Take off (IGR)", _method(g, stack, "igr", "IGR", '{"clip_width": 64}')
+    seen = g.node("garmnet", "FittingRoomGarmNetExtractor", group=group, method=method[0], vae=stack["VAE"], image=wearer[0], mask=wearer[1], category="upper",
+                  clip=stack["CLIP"], width=WIDTH, height=HEIGHT)
+    tokens = g.node("garment_tokens", "FittingRoomEncodeGarmentTokens", group=group, method=method[0], clip_vision=vision[0], image=wearer[0], mask=wearer[1])
+    model = g.node("restore", "FittingRoomApplyIGR", group=group, model=stack["MODEL"], method=method[0], reference=seen[0], tokens=tokens[0], strength=1.0,
+                   token_strength=1.0)
+    yes = g.node("category", "FittingRoomCategoryPrompt", group=group, clip=stack["CLIP"], category="upper", method=method[0])
+    no = g.node("empty", "CLIPTextEncode", group=group, title="Negative prompt (empty)", clip=stack["CLIP"], text="")
+    latent = g.node("latent", "EmptyLatentImage", group=group, width=WIDTH, height=HEIGHT, batch_size=1)
+    garment = _ddim(g, "take_off", group, model[0], yes[0], no[0], latent[0], stack["VAE"], 25, 1.5)
+    _save(g, "garment", group, "The garment of A", garment[0])
+    return garment
+
+
+def _put_on(g: Graph, stack: Node, vision: Node, person: Node, pose: Node, garment: Node) -> Node:
+    """The flat picture, on person B."""
+    group, method = "2. Put on (SIFT-VTON)", _method(g, stack, "sift_vton", "SIFT-VTON", '{"image_width": 64}')
+    token = g.node("token", "FittingRoomEncodeGarmentToken", group=group, method=method[0], clip_vision=vision[0], image=garment[0])
+    given = g.node("given", "FittingRoomTryOnConditioning", group=group, positive=token[0], negative=token[1], vae=stack["VAE"], person=person[0],
+                   mask=person[1], pose=pose[0])
+    model = g.node("fitted", "FittingRoomApplySiftVton", group=group, model=stack["MODEL"], method=method[0], vae=stack["VAE"], garment=garment[0], strength=1.0)
+    picture = _plms(g, "put_on", group, model[0], given[0], given[1], given[2], stack["VAE"], 1.5)
+    back = g.node("dressed", "FittingRoomCompositeBack", group=group, source=person[0], result=picture[0], mask=person[1], feather=4)
+    _save(g, "dressed", group, "B in A's garment", back[0])
+    return back
+
+
+def _adorn(g: Graph, stack: Node, dressed: Node, jewelry: Node) -> None:
+    """A necklace on top, with its shadow."""
+    group, method = "3. Adorn (PM-Jewelry)", _method(g, stack, "pm_jewelry", "PM-Jewelry", "")
+    g.note(group, NECKLACE)
+    place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0)
+    depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True)
+    saliency = g.node("saliency", "FittingRoomSaliency", group=group, image=dressed[0], source="spectral_residual")
+    yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=stack["CLIP"], text="a person wearing a gold necklace")
+    no = g.node("jewelry_negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=stack["CLIP"], text="blurry")
+    given = g.node("jewelry_given", "FittingRoomJewelryConditioning", group=group, positive=yes[0], negative=no[0], vae=stack["VAE"], image=dressed[0],
+                   mask=place[0], depth=depth[0], saliency=saliency[0])
+    encoded = g.node("jewelry_encoder", "FittingRoomJewelryEncoder", group=group, model=stack["MODEL"], method=method[0], vae=stack["VAE"], jewelry=jewelry[0],
+                     strength=1.0)
+    shadowed = g.node("shadow", "FittingRoomShadowModule", group=group, model=encoded[0], method=method[0], strength=1.0)
+    picture = _plms(g, "adorn", group, shadowed[0], given[0], given[1], given[2], stack["VAE"], 5.0)
+    back = g.node("adorned", "FittingRoomCompositeBack", group=group, source=dressed[0], result=picture[0], mask=place[0], feather=0)
+    _save(g, "adorned", group, "Result", back[0])
+    g.param("points", place, "points", "Where the chain meets the neck: two points, pixels or shares of the picture.")
+    g.param("length_mm", place, "length_mm", "Length of the necklace as sold, in millimetres.")
+
+
+def outfit_transfer(info: dict) -> Graph:
+    """Photo of A -> IGR -> product picture -> SIFT-VTON on B -> PM-Jewelry."""
+    g = Graph("outfit_transfer", info, "What A wears, on B: the garment is taken off (IGR), put on (SIFT-VTON), and a necklace goes with it (PM-Jewelry).")
+    stack = base(g)
+    vision = g.node("vision", "FittingRoomDemoVision", group="Models", title="Image encoder (real files name theirs)", kind="clip")
+    g.note("Pictures", f"{NOTE}\n\n{PICTURES}")
+    wearer = g.picture("wearer_image", "person wearing upper garment", file="wearer.png", title="Person A (wears the garment)", group="Pictures", seed=3,
+                       meaning="Person A, with the garment as transparency.")
+    person = g.picture("person_image", "person", file="person.png", title="Person B (gets it)", group="Pictures", seed=1,
+                       meaning="Person B, with the region for the garment as transparency.")
+    pose = g.picture("pose_image", "densepose", file="densepose.png", title="DensePose picture of B", group="Pictures", seed=1,
+                     meaning="The DensePose picture of person B, of the same size.")
+    jewelry = g.picture("jewelry_image", "necklace", file="necklace.png", title="Necklace", group="Pictures", seed=1, meaning="The necklace on a plain background.")
+    garment = _take_off(g, stack, vision, wearer)
+    dressed = _put_on(g, stack, vision, person, pose, garment)
+    _adorn(g, stack, dressed, jewelry)
+    return g
+
+
+WORKFLOWS = [outfit_transfer]
