@@ -87,6 +87,11 @@ from .plms import (
 from .reference import (
     capture,
 )
+from .training import (
+    best_precision,
+    learning,
+    Studio,
+)
 from .vision import (
     check_encoder,
     demo_vision,
@@ -104,6 +109,7 @@ __all__ = [
     "adapter_files",
     "adapter_path",
     "attachment",
+    "best_precision",
     "build_method",
     "build_unet",
     "capture",
@@ -134,6 +140,7 @@ __all__ = [
     "latent_samples",
     "latent_size",
     "layers",
+    "learning",
     "LAYOUTS",
     "load_depthfm",
     "load_whole",
@@ -161,6 +168,7 @@ __all__ = [
     "source_files",
     "source_path",
     "stop_if_interrupted",
+    "Studio",
     "temp_folder",
     "trainable_unet",
     "ui",

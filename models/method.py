@@ -64,6 +64,10 @@ class Trainable:
         return name.startswith(self.own)
 
 
+DENOISER = "denoiser"
+"""A file of any method may bring a trained denoiser under this name; the node Method Model hands it out."""
+
+
 class FittingMethod(nn.Module):
     """A paper as a torch module.
 
@@ -147,7 +151,7 @@ class FittingMethod(nn.Module):
 def split_unets(method: type[FittingMethod], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """The module's own tensors, and those of each whole U-Net the file carries (their prefix removed)."""
     own, unets = {}, {}
-    names = {n.rstrip("?") for n in method.unets}
+    names = {*(n.rstrip("?") for n in method.unets), DENOISER}
     for key, tensor in tensors.items():
         head, _, rest = key.partition(".")
         if head in names:

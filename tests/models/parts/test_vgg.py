@@ -92,7 +92,7 @@ def test_dists_equals_its_equations():
     generator = torch.Generator().manual_seed(3)
     weights = {k: torch.rand(1, sum(CHANNELS), 1, 1, generator=generator) for k in ("alpha", "beta")}
     dists = Dists(Layers()).take(filled(Vgg(16, Layers())).state_dict(), "vgg16.pth", weights, "dists.pt")
-    x, y = torch.rand(1, 3, 32, 24, generator=generator), torch.rand(1, 3, 32, 24, generator=generator)
+    x, y = torch.rand(1, 3, 20, 16, generator=generator), torch.rand(1, 3, 20, 16, generator=generator)
     expected = literal_dists(dists.vgg, x, y, *(w.flatten() for w in weights.values()))
     torch.testing.assert_close(dists(x, y)[0], expected, rtol=1e-4, atol=1e-5)
     assert float(dists(x, x)) == pytest.approx(0.0, abs=1e-5)
@@ -100,9 +100,9 @@ def test_dists_equals_its_equations():
 
 def test_dists_without_its_weights_counts_every_stage_alike():
     dists = Dists(Layers())
-    assert float(dists.alpha.sum() + dists.beta.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert (dists.alpha.sum() + dists.beta.sum()).item() == pytest.approx(1.0, abs=1e-5)
     for part in torch.split(dists.alpha[0, :, 0, 0], CHANNELS):
-        assert float(part.sum()) == pytest.approx(1 / 12, abs=1e-5)
+        assert part.sum().item() == pytest.approx(1 / 12, abs=1e-5)
     assert len(STAGES) + 1 == len(CHANNELS)
 
 
