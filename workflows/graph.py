@@ -62,7 +62,7 @@ class Graph:
         self.notes: list[tuple[str, str]] = []
         self.params: dict[str, dict] = {}
 
-    def node(self, id: str, type: str, *, title: str = "", group: str = "", **inputs) -> Node:
+    def node(self, id: str, type: str, /, *, title: str = "", group: str = "", **inputs) -> Node:
         """Add a node. An input is a value, an `Output` (a link), or a list of outputs for a growing list."""
         if type not in self.info:
             raise ValueError(f"{self.name}: there is no node type {type}; is the pack that brings it loaded?")

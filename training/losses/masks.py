@@ -45,7 +45,7 @@ def dice(soft: Tensor, mask: Tensor) -> Tensor:
 def dilate(mask: Tensor, side: int = DILATION) -> Tensor:
     """The largest value in a square around each cell, (R,1,h,w); an even square reaches one cell further up and left, as OpenCV's."""
     before, after = side // 2, side - 1 - side // 2
-    return max_pool2d(pad(mask, (before, after, before, after)), side, 1)
+    return max_pool2d(max_pool2d(pad(mask, (before, after, before, after)), (side, 1), 1), (1, side), 1)
 
 
 def shadow_weight(mask: Tensor, size: tuple[int, int], weight: float = SHADOW_WEIGHT, side: int = DILATION) -> Tensor:

@@ -12,10 +12,13 @@ A point's position is counted as a share of a side: cell c of n covers c/n .. (c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ...preprocess.matches import Matches, cells
 from .attention import Entries
 
 Grid = tuple[int, int]
@@ -77,6 +80,15 @@ def from_correspondences(entries: Entries, rows: int, grid: Grid, key_grid: Grid
     total = torch.zeros(rows * cells, 2, device=device).index_add(0, place, position * entries.weight[:, None])
     target = total / weight.clamp_min(1e-12)[:, None]
     return target.unflatten(0, (rows, *grid)).permute(0, 3, 1, 2), (weight > 0).float().reshape(rows, 1, *grid)
+
+
+def from_matches(matches: Sequence[Matches | None], grid: Grid, key_grid: Grid, device) -> tuple[Tensor, Tensor]:
+    """`from_correspondences` of the matches of each row."""
+    known = [row for row, m in enumerate(matches) if m is not None]
+    found = cells([matches[row] for row in known], grid, key_grid)
+    rows = torch.tensor(known, dtype=torch.long)[torch.from_numpy(found.sample).long()]
+    entries = Entries(rows, *(torch.from_numpy(t) for t in (found.query, found.key, found.weight))).to(device)
+    return from_correspondences(entries, len(matches), grid, key_grid)
 
 
 def _centres(grid: Grid, device) -> Tensor:
