@@ -220,6 +220,20 @@ def test_checkpointing_gives_the_same_term_and_gradient(sift):
         torch.testing.assert_close(a, c, rtol=1e-4, atol=1e-6)
 
 
+def test_in_half_precision_the_terms_stay_near(sift):
+    b = batch(worn=torch.ones(2, 1, *SIZE), **some_matches())
+    weights = {"sift": 1.0, "atv": 1.0}
+
+    def halved(run):
+        with torch.autocast("cpu", torch.bfloat16):
+            return run()
+
+    full, half = sift.step(b, weights)[0], sift.step(b, weights, also=halved)[0]
+    for name in weights:
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], full[name], rtol=0.05, atol=0.05)
+
+
 def test_variation_needs_the_worn_garment(sift):
     with pytest.raises(ValueError, match="The loss 'atv' needs 'worn'.*sample 0.*weight of 'atv' to 0"):
         sift.step(batch(), {"noise": 1.0, "atv": 1.0})
@@ -428,6 +442,11 @@ def test_the_shadow_terms_are_equations_four_and_six(jewelry):
     predictor = list(jewelry.module.shadow.mask_predictor.parameters())
     assert all(g.any() for g in torch.autograd.grad(values["shadow_mask"].sum(), predictor, retain_graph=True))
     assert jewelry.step(b, {"shadow_mask": 1.0}, {"dice_weight": 0.1})[0]["shadow_mask"][0] < values["shadow_mask"][0]
+    by_vgg = jewelry.step(b, {"shadow_noise": 1.0}, {"shadow_weights": "vgg"}, networks=jewelry_networks())[0]["shadow_noise"]
+    plain = ((eps - b.noise) ** 2).mean((1, 2, 3))
+    assert (by_vgg > plain).all() and (by_vgg < values["shadow_noise"]).all()  # between 1 and 10 where the mask's are 10
+    with pytest.raises(ValueError, match="mask or vgg"):
+        jewelry.step(b, {"shadow_noise": 1.0}, {"shadow_weights": "depth"})
     none = jewelry.step(batch(mask=region(), item_mask=item_region()), {"shadow_mask": 1.0, "shadow_noise": 1.0})[0]
     assert none["shadow_mask"].tolist() == none["shadow_noise"].tolist() == [0.0, 0.0]
 
