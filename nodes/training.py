@@ -50,9 +50,8 @@ def settings(kind: str, values: dict) -> TrainConfig:
     Raises:
         ValueError: a value that is not allowed, or JSON that is none.
     """
-    values = dict(values)
-    losses = {k.removeprefix("weight_"): values.pop(k) for k in list(values) if k.startswith("weight_")}
-    known = METHODS[kind].loss_weights
+    values, known = dict(values), METHODS[kind].loss_weights
+    losses = {name: values.pop(f"weight_{name}", weight) for name, weight in known.items()}
     losses = {k: w for k, w in losses.items() if w != known[k]}  # a weight that was touched must be possible; the others may be left out
     values["augment"] = parse_options(values.pop("augment", ""))
     values["options"] = parse_options(values.pop("options", ""))
