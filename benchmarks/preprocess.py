@@ -1,6 +1,6 @@
-"""SIFT matching against OpenCV's own detect, match and findHomography, on the same real photographs.
+"""SIFT matching against OpenCV's own detect, match and findHomography, on the same real photographs; masks and weightless maps.
 
-    python benchmarks/preprocess.py
+    python benchmarks/preprocess.py [--only matching maps]
 
 Pairs: Middlebury's motorcycle (a true stereo pair), and photographs of skimage.data under known perspective moves with noise and
 another exposure, as a garment shot differs from the person's. Every number is the median of several rounds over all pairs, the two
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from skimage import data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +30,10 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import conftest  # noqa: F401  registers the pack as `fitting_room`
 import machine
+from fitting_room.preprocess import canny, composite, depth, hint, jewelry, jewelry_draw, masks, overlay, placement, saliency
 from fitting_room.preprocess.match_filters import duplicate_filter
 from fitting_room.preprocess.matches import cells
+from fitting_room.preprocess.pose import read_pose
 from fitting_room.preprocess.sift import MatchOptions, match_pair
 
 RATIO, RANSAC_PX = 0.8, 12.0
@@ -76,16 +79,16 @@ def opencv(person, garment, threshold):
     return a[inliers], b[inliers]
 
 
-def timed(sides: dict, rounds: int) -> dict[str, float]:
+def timed(sides: dict, rounds: int, clock=time.perf_counter) -> dict[str, float]:
     """Median seconds of each function, the functions taken in turn so that a busy machine slows all of them."""
     spent = {name: [] for name in sides}
     order = list(sides)
     for _ in range(rounds + 1):
         order.append(order.pop(0))  # nobody is always first
         for name in order:
-            start = time.perf_counter()
+            start = clock()
             sides[name]()
-            spent[name].append(time.perf_counter() - start)
+            spent[name].append(clock() - start)
     return {name: statistics.median(values[1:]) for name, values in spent.items()}
 
 
@@ -153,23 +156,64 @@ def stereo_error() -> dict:
     return result
 
 
+def figure(height: int, width: int):
+    """A photograph of a person with what the masks are made from: keypoints set by eye, a coarse parse map, a garment mask."""
+    photo = cv2.resize(data.astronaut()[:, 64:448], (width, height), interpolation=cv2.INTER_CUBIC)
+    seen = {0: (162, 135), 1: (158, 232), 2: (66, 262), 3: (10, 400), 4: (86, 500), 5: (266, 265), 6: (336, 420), 14: (143, 112), 15: (183, 110), 16: (116, 120), 17: (211, 118)}
+    points = [v for i in range(18) for v in (*((seen[i][0] / 384 * width, seen[i][1] / 512 * height) if i in seen else (0, 0)), float(i in seen))]
+    labels = np.zeros((512, 384), np.uint8)
+    for label, (y0, y1, x0, x1) in {5: (240, 512, 40, 320), 14: (300, 500, 300, 360), 15: (300, 500, 0, 60), 13: (70, 190, 120, 210), 2: (20, 70, 100, 230)}.items():
+        labels[y0:y1, x0:x1] = label
+    labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    image = torch.from_numpy(photo).float()[None] / 255
+    return image, {"people": [{"pose_keypoints_2d": points}]}, torch.from_numpy(labels.astype(np.int64))[None], torch.from_numpy(labels == 5).float()[None, None]
+
+
+def map_seconds(rounds: int, height: int = 1024, width: int = 768) -> dict:
+    """Processor seconds (one core) of every mask and weightless map of one height x width photograph, and agnostic masks per second."""
+    image, pose, labels, worn = figure(height, width)
+    people, size = read_pose(pose, height, width), (height, width)
+    state = placement.place("necklace", height, width, person=people[0])
+    longer = jewelry.apply_feedback(state, "longer", 10)
+    old, new = jewelry_draw.draw(state).mask, jewelry_draw.draw(longer).mask
+    sources = {"pose": {"people": people}, "parse": {"labels": labels}, "garment": {"garment": worn}, "all": {"people": people, "labels": labels, "garment": worn}}
+    work = {f"agnostic_{style}_from_{name}": lambda s=style, k=kinds: masks.agnostic_mask(*size, masks.Wish(style=s), **k)
+            for name, kinds in sources.items() for style in masks.STYLES}
+    agnostic = list(work)
+    work |= {
+        "agnostic_image": lambda: masks.agnostic_image(image, worn), "augment_mixed": lambda: masks.augment(worn), "grow_32px": lambda: masks.grow_mask(worn, 32),
+        "largest_rectangle": lambda: hint.largest_rectangles(worn), "rgb_canny": lambda: canny.canny(image), "canny_per_channel": lambda: canny.canny(image, mode="per_channel"),
+        "saliency_spectral_residual": lambda: saliency.saliency(image), "saliency_luma_contrast": lambda: saliency.saliency(image, "luma_contrast"),
+        "depth_normalised": lambda: depth.depth_map(image.mean(-1, keepdim=True).expand_as(image)), "necklace_drawn": lambda: jewelry_draw.draw(longer),
+        "rerender_region": lambda: masks.rerender_region(old, new), "composite_back": lambda: composite.composite_back(image, 1 - image, worn, 16),
+        "overlay_preview": lambda: overlay.overlay(image, worn),
+    }
+    seconds = timed(work, rounds, time.process_time)  # of one core, whatever else the machine does
+    return {
+        "size": [height, width], "seconds": {k: round(v, 4) for k, v in seconds.items()}, "slowest": max(seconds, key=seconds.get),
+        "agnostic_masks_per_second": round(len(agnostic) / sum(seconds[k] for k in agnostic), 1),
+    }
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=["matching", "maps"], default=["matching", "maps"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "preprocess.json")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    result = {
-        "command": "python benchmarks/preprocess.py",
-        "machine": machine.describe(),
-        "threads": 1,
-        "rounds": arguments.rounds,
-        "matching_1024x768": compare(1024, 768, arguments.rounds),
-        "matching_512x384": compare(512, 384, arguments.rounds),
-        "cells": cell_milliseconds(50),
-        "stereo_motorcycle": stereo_error(),
-    }
+    torch.set_num_threads(1)
+    result = {"command": "python benchmarks/preprocess.py", "machine": machine.describe(), "threads": 1, "rounds": arguments.rounds}
+    if "matching" in arguments.only:
+        result |= {
+            "matching_1024x768": compare(1024, 768, arguments.rounds),
+            "matching_512x384": compare(512, 384, arguments.rounds),
+            "cells": cell_milliseconds(50),
+            "stereo_motorcycle": stereo_error(),
+        }
+    if "maps" in arguments.only:
+        result["maps_1024x768"] = map_seconds(arguments.rounds)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.exists() else {}
     text = json.dumps({**known, **result}, indent=2) + "\n"

@@ -137,8 +137,7 @@ def count(call) -> float:
 
 
 def times(options, device: str) -> dict:
-    """Seconds per step of three forms, GarmNet once, their difference as pictures, and what is in memory while sampling."""
-    import comfy.model_management as management
+    """Median seconds per step of three forms in interleaved rounds, their difference as pictures, and what is in memory."""
     import torch
     from fitting_room import host
     from fitting_room.host.demo import demo_unet
@@ -151,72 +150,103 @@ def times(options, device: str) -> dict:
     with torch.inference_mode():
         model = demo_unet(UNetShape())
         method = host.new_method(IGR, model, 0, {})
-        garmnet = method.unets["garmnet"]
-        text, latent, mask = torch.randn(1, 77, 768, generator=g), torch.randn(1, 4, h, w, generator=g), torch.ones(1, 1, 8 * h, 8 * w)
-        look = lambda: host.capture(garmnet, IGR.garmnet_input(latent, mask), text, cross_attention=True)  # noqa: E731
-        look()
-        start = time.perf_counter()
-        features = look()
-        once = time.perf_counter() - start
-        host.release(garmnet)
-        loaded = lambda: any(m.model is not None and m.model.is_clone(garmnet) for m in management.current_loaded_models)  # noqa: E731
-        before = loaded()
+        garmnet, text = method.unets["garmnet"], torch.randn(1, 77, 768, generator=g)
+        seen = IGR.garmnet_input(torch.randn(1, 4, h, w, generator=g), torch.ones(1, 1, 8 * h, 8 * w))
+        once, features = look(host, garmnet, seen, text, device)
+        memory = {"before_sampling": loaded(garmnet)}
         tokens = ImageTokens(*torch.randn(2, 1, 16, 768, generator=g))
         ours = host.install(model, method.module.patches([Reference("igr", "upper", features, SIZE)], tokens), method.managed)
-        plain_s, _ = sampled(model, text, (h, w), options.steps, device)
-        ours_s, picture = sampled(ours, text, (h, w), options.steps, device)
-        during = loaded()
-        slow_s, same = sampled(literal_model(host, model, method, tokens, features, look), text, (h, w), options.steps, device, look)
-    forms = {"plain SD1.5": plain_s, "IGR": ours_s, "literal": slow_s}
+        pictures = {"IGR": sampled(ours, text, (h, w), 1, device)[1]}
+        memory["after_sampling"] = loaded(garmnet)
+        forms = {"plain SD1.5": model, "IGR": ours, "literal": literal_model(host, model, method, tokens, seen, text)}
+        seconds: dict[str, list[float]] = {name: [] for name in forms}
+        for _ in range(options.rounds):
+            for name, form in forms.items():
+                taken, pictures[name] = sampled(form, text, (h, w), options.steps, device)
+                seconds[name] += taken
+    step = {name: statistics.median(taken) for name, taken in seconds.items()}
     return {
-        "size": [options.height, options.width], "steps": options.steps, "garmnet_s": once,
-        "forms": {k: {"step_s": v, "step_ratio": v / plain_s} for k, v in forms.items()},
-        "difference": float((picture - same).abs().max() / same.abs().max()),
-        "features_mb": sum(f.numel() * f.element_size() for f in features.values()) / 1e6,
-        "garmnet_in_memory": {"before_sampling": before, "after_sampling": during},
+        "size": [options.height, options.width], "steps": options.steps, "rounds": options.rounds, "garmnet_s": once,
+        "forms": {name: {"step_s": s, "step_ratio": s / step["plain SD1.5"]} for name, s in step.items()},
+        "difference": float((pictures["IGR"] - pictures["literal"]).abs().max() / pictures["literal"].abs().max()),
+        "features_mb": sum(f.numel() * f.element_size() for f in features.values()) / 1e6, "garmnet_in_memory": memory,
     }
 
 
-def literal_model(host, model, method, tokens, features, look):
-    """The literal form on a real model: rows without a reference are laid beside themselves."""
-    import torch
-    from fitting_room.host.denoiser import SITE_OF
+def look(host, garmnet, seen, text, device: str) -> tuple[float, dict]:
+    """(seconds of GarmNet's pass when its weights are loaded, features); the second pass is timed."""
+    start = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        features = host.capture(garmnet, seen, text, cross_attention=True)
+        sync(device)
+    taken = time.perf_counter() - start
+    host.release(garmnet)
+    return taken, features
 
-    out = host.install(model, method.module.patches(tokens=tokens), method.managed)
+
+def loaded(patcher) -> bool:
+    """Whether the host holds a model on its device."""
+    import comfy.model_management as management
+
+    return any(m.model is not None and m.model.is_clone(patcher) for m in management.current_loaded_models)
+
+
+def literal_model(host, model, method, tokens, seen, text):
+    """The literal form on a real model: GarmNet in every step, rows without a reference laid beside themselves."""
+    import torch
+    from fitting_room.host.denoiser import SITE_OF, WRAPPERS
+
+    out, garmnet, features = host.install(model, method.module.patches(tokens=tokens), method.managed), method.unets["garmnet"], {}
+    out.set_additional_models("literal_garmnet", [garmnet])
+
+    def keep(n, context, value, options):
+        features[SITE_OF[options["block"]]] = n
+        return n, context, value
+
+    def every_step(executor, x, *args, **kwargs):
+        own = {"patches": {"attn1_patch": [keep]}, "cond_or_uncond": [0], "sigmas": torch.zeros(1)}
+        garmnet.model.diffusion_model(seen.to(x), torch.zeros(1, device=x.device), context=text.to(x), transformer_options=own)
+        return executor(x, *args, **kwargs)
 
     def before(n, context, value, options):
-        rows = n.shape[0] // len(options["cond_or_uncond"])
-        seen = features[SITE_OF[options["block"]]].to(n)
-        own = n.clone()
+        rows, own = n.shape[0] // len(options["cond_or_uncond"]), n.clone()
         for number, kind in enumerate(options["cond_or_uncond"]):
             if kind == 0:
-                own[number * rows : (number + 1) * rows] = seen
+                own[number * rows : (number + 1) * rows] = features[SITE_OF[options["block"]]]
         both = torch.cat((own, n), 1)
         return both, both, both
 
+    out.add_wrapper_with_key(WRAPPERS.DIFFUSION_MODEL, "literal", every_step)
     out.set_model_patch(before, "attn1_patch")
     out.set_model_patch(lambda n, options: n[:, n.shape[1] // 2 :], "attn1_output_patch")
     return out
 
 
-def sampled(model, text, size, steps_: int, device: str, each_step=None) -> tuple[float, object]:
-    """(median seconds per step, final latent); the first step, which fills the cache, is left out."""
+def sampled(model, text, size, steps_: int, device: str) -> tuple[list[float], object]:
+    """(seconds of every step but the first, which fills the cache; final latent)."""
     import comfy.sample
     import torch
 
     latent, stamps = torch.zeros(1, 4, *size), []
 
     def stamp(step, *_):
-        if each_step is not None:
-            each_step()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        sync(device)
         stamps.append(time.perf_counter())
 
-    noise = comfy.sample.prepare_noise(latent, 0)
-    positive, negative = [[text, {}]], [[torch.zeros_like(text), {}]]
-    out = comfy.sample.sample(model, noise, steps_ + 1, 1.5, "ddim", "ddim_uniform", positive, negative, latent, callback=stamp, disable_pbar=True, seed=0)
-    return statistics.median(b - a for a, b in zip(stamps, stamps[1:])), out
+    noise, positive, negative = comfy.sample.prepare_noise(latent, 0), [[text, {}]], [[torch.zeros_like(text), {}]]
+    out = comfy.sample.sample(
+        model, noise, steps_ + 1, 1.5, "ddim", "normal", positive, negative, latent, callback=stamp, disable_pbar=True, seed=0
+    )
+    return [b - a for a, b in zip(stamps, stamps[1:])], out
+
+
+def sync(device: str) -> None:
+    """Wait for the accelerator."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 # ---- report ----------------------------------------------------------------------------------------------------------

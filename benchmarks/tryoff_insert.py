@@ -1,6 +1,6 @@
 """What restoring a garment (IGR) and inserting a product (Diffuse to Choose) cost, beside the literal forms of both papers.
 
-    python3 benchmarks/tryoff_insert.py [--only igr] [--flops-only] [--width 384] [--height 512] [--steps 3]
+    python3 benchmarks/tryoff_insert.py [--only igr] [--flops-only] [--width 384] [--height 512] [--steps 3] [--rounds 2]
 
 Full-width SD1.5 with random weights, the same for every form. FLOPs (2 per multiply-add) are counted by torch on the meta device for
 whole pictures at the papers' sizes, so they do not depend on the machine; seconds are measured at --width x --height.
@@ -33,6 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=there, default=there)
     parser.add_argument("--steps", type=int, default=3, help="sampling steps that are timed")
+    parser.add_argument("--rounds", type=int, default=2, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--flops-only", action="store_true")

@@ -13,13 +13,13 @@ from .read import read_sample
 from .sample import Sample
 
 NEEDS = {
-    "anydressing": (), "igr": ("worn",), "diffuse_to_choose": ("mask",), "sift_vton": ("mask", "pose"), "pm_jewelry": ("mask",),
+    "anydressing": (), "igr": ("worn",), "diffuse_to_choose": ("mask",), "sift_vton": ("mask", "pose"), "pm_jewelry": ("mask", "depth"),
 }
 """What a method's training cannot do without, beside the person and the item."""
 
 WAYS = {
     "worn": "give a mask of the worn item or a parse map", "mask": "give a mask of what is repainted (1 = repaint), or a parse map",
-    "pose": "give the DensePose picture",
+    "pose": "give the DensePose picture", "depth": "give a depth picture (near = bright), for instance from the Depth Preprocessor",
 }
 
 

@@ -25,6 +25,7 @@ class Supervision:
         batch: "mean" over the samples, or "sum" (released: its strength grows with the batch).
         floor: added to the attention inside the logarithm; 0 is equation 1, the released code has 1e-8.
         matches: in place of the data set's own, one per sample in its order; () for the data set's own.
+        folder: of match files in place of the data set's own, "" for those.
     """
 
     weight: float = 0.0005
@@ -34,6 +35,7 @@ class Supervision:
     batch: str = "mean"
     floor: float = 0.0
     matches: tuple[Matches, ...] = ()
+    folder: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(sorted(set(self.blocks))))

@@ -32,7 +32,8 @@ Differs from the paper, or fills what it leaves open:
   "the first five layers" at its word. Its weight is DCI-VTON's 1e-3; a gate on t can be set, where x_0^ means little.
 - Strength s multiplies gamma and beta, never h.
 - `integration`: "film", and table 1's "add" and "cross_attention". `hint`: "pixels", "latent" (the product pasted into
-  m * x_s before the VAE, no adapter, 4.3), or "off": Paint by Example's ladder (4.2, table 2).
+  m * x_s before the VAE, no adapter, 4.3), or "off": Paint by Example's ladder (4.2, table 2;
+  the released model is `paint_by_example`).
 """
 
 from __future__ import annotations
@@ -48,19 +49,19 @@ from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import masked_latent
 from .parts.film import Addition, FeatureAttention, Film, Prepared
 from .parts.kept import Kept
-from .parts.layers import Layers, cast
+from .parts.layers import Layers
 from .parts.patches import Call, Patches
 from .parts.sites import SITES, Site, UNetShape, site_from_path
 from .parts.spatial import SpatialEncoder, feature_stride, feature_width
 from .parts.terms import Terms
-from .parts.tokens import ImageToken, TokenProjection
+from .parts.tokens import TokenProjection
 from .weights import WeightsError
 
 FEATURES = 13
 ENTRY = "encoder.net.input_blocks.0.0.weight"
 ADAPTER_WIDTHS = (3, 16, 32, 96, 4)
 FUSIONS = {"film": Film, "add": Addition, "cross_attention": FeatureAttention}
-ENCODER_WIDTHS = {"dino_giant": 1536, "dino_large": 1024, "clip_cls": 1024, "clip_all": 1024, "paint_by_example": 1024}
+ENCODER_WIDTHS = {"dino_giant": 1536, "dino_large": 1024, "clip_cls": 1024, "clip_all": 1024}
 KNOWN = {
     "hint": ("pixels", "latent", "off"), "integration": tuple(FUSIONS), "film_mode": ("pixel", "channel"),
     "timestep_mode": ("per_step", "fixed"), "conv_in": ("noise", "masked"), "rows": ("all", "conditional"),
@@ -81,7 +82,7 @@ class DiffuseToChooseConfig(MethodConfig):
         conv_in: which columns of the base's first convolution the replica copies: of z, or of a 9-channel base's masked latent.
         rows: which rows see the hint.
         main_unet: whether the file changes the denoiser's cross-attention.
-        image_encoder: what makes the tokens; "paint_by_example" is the released model's class token with its mapper.
+        image_encoder: what makes the tokens.
         image_width: width of the image encoder's hidden states; 0 = as the encoder's name says.
         fit, source: how the hints were made that it was trained with (a record for people).
     """
@@ -164,21 +165,13 @@ class DiffuseToChoose(FittingMethod):
         if config.hint != "off":
             self.encoder = SpatialEncoder(UNetShape(4, unet.model_channels, unet.context_dim, unet.heads), layers)
         self.fuse = nn.ModuleDict({str(k): self._fusion(feature_width(unet, k), layers) for k in config.places})
-        self.tokens = self._projector(config)(config.token_width, unet.context_dim, layers)
+        self.tokens = TokenProjection(config.token_width, unet.context_dim, layers)
         sites = SITES if config.main_unet == "cross_attention" else ()
         self.cross = nn.ModuleDict({f"{s}_{n}": layers.linear(unet.context_dim, unet.channels(s), bias=False) for s in sites for n in ("k", "v")})
 
     def _fusion(self, channels: int, layers: Layers) -> nn.Module:
         options = {"film": {"pooled": self.config.film_mode == "channel"}, "cross_attention": {"heads": self.config.unet.heads}}
         return FUSIONS[self.config.integration](channels, layers, **options.get(self.config.integration, {}))
-
-    @staticmethod
-    def _projector(config: DiffuseToChooseConfig) -> type[nn.Module]:
-        return ImageToken if config.image_encoder == "paint_by_example" else TokenProjection
-
-    def null(self, tokens: Tensor) -> Tensor:
-        """The unconditional tokens for `tokens` (B,T,context_dim): the learned null, as many, for only equal lengths are batched."""
-        return cast(self.tokens.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
 
     # ---- the hint pathway ----------------------------------------------------------------------------------------------
 
@@ -255,7 +248,7 @@ class DiffuseToChoose(FittingMethod):
         """The replica as the base's encoder, a random adapter and projector, and zeros wherever something is added."""
         generator = torch.Generator().manual_seed(seed)
         outputs, inputs = config.unet.context_dim, config.token_width
-        state = {f"tokens.{k}": t for k, t in cls._projector(config).initial(inputs, outputs, generator).items()}
+        state = {f"tokens.{k}": t for k, t in TokenProjection.initial(inputs, outputs, generator).items()}
         if config.main_unet == "cross_attention":
             shapes = {s: (config.unet.channels(s), outputs) for s in SITES}
             state |= {f"cross.{s.ldm_path}.attn2.to_{n}.weight": torch.zeros(shapes[s]) for s in SITES for n in ("k", "v")}

@@ -162,7 +162,7 @@ class PMJewelry(FittingMethod):
         return self.encoder(x, call.select(call.timesteps), call.select(call.context), call.per_image(latent, "The jewelry"))
 
     def patches(self, latent: Tensor, strength: float = 1.0) -> Patches:
-        """What the zero cross-attentions ask of the denoiser (appendix B.1).
+        """What the zero cross-attentions (appendix B.1) and the extra input channels of a 4- or 9-channel U-Net ask.
 
         Args:
             latent: (R,4,h',w'), scaled, of the jewelry on a plain background; R is 1 or the size of the latent batch.
@@ -185,16 +185,7 @@ class PMJewelry(FittingMethod):
         def warp(block: int, h: Tensor, call: Call) -> Tensor:
             return self.warp.draw(block, h, features(call), strength, call)
 
-        return Patches(decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
-
-    def channel_patches(self) -> Patches:
-        """The extra input channels of a 4- or 9-channel U-Net (eq. 1); a native one gets them without us.
-
-        Raises:
-            ValueError: the file has no encoder part.
-        """
-        self._require(self.channels, "jewelry encoder", "Shadow Module")
-        return Patches(entry=self.channels)
+        return Patches(entry=self.channels, decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
 
     def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0, soft: bool = False) -> Shadow:
         """The shadow module with its settings (`Shadow`).

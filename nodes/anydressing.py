@@ -12,13 +12,13 @@ from .sockets import Method, Reference, check_range, check_sides, percent_inputs
 MAX_GARMENTS = 16
 
 
-def require(method, kind: str, label: str):
-    """The method, if it is of the wanted kind.
+def require(method, kind: str | tuple[str, ...], label: str):
+    """The method, if it is of the wanted kind (or of one of them).
 
     Raises:
         WeightsError: says what came.
     """
-    if method.module.kind != kind:
+    if method.module.kind not in ((kind,) if isinstance(kind, str) else kind):
         raise WeightsError(f"This is a method of {method.module.label}, and {label} is needed here; load a file of {label}.")
     return method
 

@@ -91,8 +91,8 @@ def pictures(maps, rows: list[dict], garment, person, radius: float, matched: bo
     about = "its match" if matched else "its peak"
     drawn = [
         draw_attention(
-            garment[0], weights.numpy(), row["target"], radius, f"{row['share']:.0%} of the attention within {radius:g} px of {about} "
-            f"(spread evenly: {row['even']:.0%})", None if person is None else person[:1], row["point"],
+            garment[0], weights.numpy(), row["target"], radius, f"{row['share']:.1%} of the attention within {radius:g} px of {about} "
+            f"(spread evenly: {row['even']:.1%})", None if person is None else person[:1], row["point"],
         )
         for weights, row in zip(maps, rows)
     ]

@@ -17,6 +17,7 @@ from ..host import (
     run_module,
     widen,
 )
+from ..models.parts.tokens import nulls
 from ..preprocess.arrays import as_image, as_mask, fit_mask, match_batch
 from ..preprocess.hint import trim
 from .anydressing import require
@@ -30,13 +31,17 @@ SMALL = " (DINOv2 small and base do not fit: Diffuse to Choose works with giant,
 
 def product_tokens(method, clip_vision, image):
     """The product's tokens (B,T,context) and their null (1,T,context) by the file's image encoder and projector."""
-    config = method.module.config
-    dino = config.image_encoder.startswith("dino")
-    check_encoder(clip_vision, "dinov2" if dino else "clip_vision_model", config.token_width, f"this {LABEL} file", SMALL if dino else "")
+    module = require(method, (KIND, "paint_by_example"), f"{LABEL} or Paint by Example").module
+    if module.kind == KIND:
+        encoder, width, projector = module.config.image_encoder, module.config.token_width, module.tokens
+    else:
+        encoder, width, projector = "class token", module.config.image_width, module.token
+    dino = encoder.startswith("dino")
+    check_encoder(clip_vision, "dinov2" if dino else "clip_vision_model", width, f"this {module.label} file", SMALL if dino else "")
     vision = encode_vision(clip_vision, as_image(image, "The product picture"), like_host=True)
-    states = {"clip_cls": lambda: vision.pooled[:, None], "paint_by_example": lambda: vision.pooled, "clip_all": lambda: final_norm(clip_vision, vision.last)}
-    tokens = run_module(method.patcher, method.module.tokens, states.get(config.image_encoder, lambda: vision.last)())
-    return tokens, method.module.null(tokens)
+    states = {"class token": lambda: vision.pooled, "clip_cls": lambda: vision.pooled[:, None], "clip_all": lambda: final_norm(clip_vision, vision.last)}
+    tokens = run_module(method.patcher, projector, states.get(encoder, lambda: vision.last)())
+    return tokens, nulls(projector, tokens)
 
 
 def painted(image, mask):
@@ -65,7 +70,7 @@ class EncodeProduct(io.ComfyNode):
             description="Looks at the product with DINOv2 (or CLIP, as the file says) and makes the tokens that stand in place of a prompt, with an equally long null for guidance.",
             search_aliases=ALIASES + ["dinov2", "image prompt", "paint by example"],
             inputs=[
-                Method.Input("method", tooltip="A Diffuse to Choose method, loaded or new. Its file says which image encoder it needs."),
+                Method.Input("method", tooltip="A Diffuse to Choose method, loaded or new, or Paint by Example's token. Its file says which image encoder it needs."),
                 io.ClipVision.Input("clip_vision", tooltip="From Load CLIP Vision: DINOv2 giant (1536 wide) or large (1024), or CLIP ViT-L, as the file says. Small and base DINOv2 do not fit."),
                 io.Image.Input("image", tooltip="The product, best on a plain background. It is stretched to 224 x 224, as in training. A batch is one product per picture of the latent batch."),
             ],
@@ -77,7 +82,6 @@ class EncodeProduct(io.ComfyNode):
 
     @classmethod
     def execute(cls, method, clip_vision, image):
-        require(method, KIND, LABEL)
         tokens, null = product_tokens(method, clip_vision, image)
         return io.NodeOutput([[tokens, {}]], [[null, {}]])
 

@@ -10,7 +10,7 @@ from ..preprocess import depth as depths
 from ..preprocess import jewelry, jewelry_draw
 from ..preprocess import saliency as saliencies
 from ..preprocess.letterbox import flatten_alpha
-from .sockets import JewelryState
+from .sockets import JewelryState, seen
 
 MAPS = "Fitting Room/Masks and maps"
 NO_FILE = "none"
@@ -75,7 +75,7 @@ class Depth(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="An SD1.5 VAE, for DepthFM."),
                 io.Combo.Input("depthfm_file", options=[NO_FILE, *depth_files()], default=NO_FILE, optional=True, tooltip="A DepthFM checkpoint in models/checkpoints or models/diffusion_models (3.5 GB; MIT licence)."),
                 io.Int.Input("steps", default=4, min=1, max=50, optional=True, advanced=True, tooltip="DepthFM's steps; 4 in the paper, 1 is a quick look."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, optional=True, advanced=True, tooltip="Of DepthFM's starting noise."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, optional=True, advanced=True, tooltip="Of DepthFM's starting noise."),
                 io.Int.Input("resolution", default=768, min=64, max=2048, step=64, optional=True, advanced=True, tooltip="Longest side at which DepthFM looks at the photo."),
                 io.Combo.Input("output", options=conventions, default="near_bright", optional=True, tooltip="What the outgoing picture shall mean. Everything in this pack expects near_bright."),
                 JewelryState.Input("state", optional=True, tooltip="A piece placed on this photo; needs jewelry."),
@@ -104,7 +104,7 @@ class Depth(io.ComfyNode):
             found = depths.with_jewelry(found, depths.depth_map(flatten_alpha(jewelry), convention), *placed(state, height, width))
         picture = depths.depth_picture(found, output)
         flat = "The depth is flat: the picture says nothing about near and far." if bool(depths.is_flat(found).any()) else ""
-        return io.NodeOutput(picture, ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": (flat,)})
+        return io.NodeOutput(picture, ui=seen(picture, cls, flat))
 
 
 class Saliency(io.ComfyNode):

@@ -8,7 +8,7 @@ from ..preprocess.letterbox import flatten_alpha
 from ..preprocess.masks import CATEGORIES, SLEEVES, STYLES, Wish, agnostic_image, agnostic_mask, augment, rerender_region
 from ..preprocess.parts import SCHEMES, labels_from_picture
 from ..preprocess.pose import find_people
-from .sockets import PoseKeypoints
+from .sockets import PoseKeypoints, seen
 
 MAPS = "Fitting Room/Masks and maps"
 
@@ -43,6 +43,7 @@ class AgnosticMask(io.ComfyNode):
                 io.Mask.Output(display_name="mask", tooltip="1 = repaint."),
                 io.Image.Output(display_name="agnostic", tooltip="The person with the mask greyed out, bit-equal elsewhere."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -55,7 +56,7 @@ class AgnosticMask(io.ComfyNode):
             find_people(pose, pose_json, None, height, width) or None, None if mask is None else as_mask(mask), None if protect is None else as_mask(protect),
         )
         agnostic = agnostic_image(image, found)
-        return io.NodeOutput(found[:, 0], agnostic, ui={**ui.PreviewImage(agnostic, cls=cls).as_dict(), "text": (note,)})
+        return io.NodeOutput(found[:, 0], agnostic, ui=seen(agnostic, cls, note))
 
 
 class MaskAugment(io.ComfyNode):
@@ -70,7 +71,7 @@ class MaskAugment(io.ComfyNode):
             inputs=[
                 io.Mask.Input("mask", tooltip="The masks (1 = repaint)."),
                 io.Combo.Input("mode", options=["fine", "box", "mixed"], default="mixed", tooltip="fine: as it is. box: the bounding box filled. mixed: one or the other, half and half."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, control_after_generate=True, tooltip="Decides, picture by picture, what mixed takes. The first pictures of a batch do not depend on its size."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, tooltip="Decides, picture by picture, what mixed takes. The first pictures of a batch do not depend on its size."),
                 io.Float.Input("box_share", default=0.5, min=0.0, max=1.0, step=0.05, optional=True, advanced=True, tooltip="How often mixed takes the box."),
             ],
             outputs=[io.Mask.Output(display_name="mask", tooltip="The varied masks.")],

@@ -32,7 +32,7 @@ def more_filter_inputs() -> list:
         io.Boolean.Input("colour", default=True, optional=True, advanced=True, tooltip="Drop matches whose colours differ too much."),
         io.Float.Input("ransac_px", default=12.0, min=0.5, max=100.0, step=0.5, optional=True, advanced=True, tooltip="With 15 matches or more: how far one may lie from the common perspective, in pixels of a 512x384 picture."),
         io.Int.Input("working_pixels", default=512 * 384, min=0, max=4096 * 4096, step=1024, optional=True, advanced=True, tooltip="Both pictures are brought to about this area for the search, 512 x 384 as in the paper. 0 takes them as they come: slower, more matches."),
-        io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, optional=True, advanced=True, tooltip="Of the random search for the common perspective. The same seed gives the same matches."),
+        io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, optional=True, advanced=True, tooltip="Of the random search for the common perspective. The same seed gives the same matches."),
     ]
 
 

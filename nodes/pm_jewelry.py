@@ -20,7 +20,6 @@ from ..host import (
     with_channels,
     with_extras,
 )
-from ..models.parts.patches import Patches
 from ..models.parts.shadow import PICTURE, hard_mask, pack_picture
 from ..models.pm_jewelry import LAYOUTS
 from ..preprocess.arrays import as_mask, fit_mask
@@ -45,7 +44,8 @@ def stack_of(vae, maps: JewelryMaps, name: str):
 
 def start_latent(vae, maps: JewelryMaps, masked, start: str, keep_outside: bool) -> dict:
     """The LATENT to sample from: the masked picture, the picture, or nothing; with the mask where the outside is to be kept."""
-    z = {"masked": lambda: masked, "picture": lambda: encode_latent(vae, maps.image), "empty": lambda: torch.zeros_like(masked)}[start]()
+    z = {"agnostic": masked, "noise": torch.zeros_like(masked)}.get(start)
+    z = encode_latent(vae, maps.image) if z is None else z
     return {"samples": latent_samples(z), **({"noise_mask": maps.mask} if keep_outside else {})}
 
 
@@ -68,8 +68,8 @@ class JewelryConditioning(io.ComfyNode):
                 io.Image.Input("depth", tooltip="Depth of the same picture, near = bright, from Depth Preprocessor."),
                 io.Image.Input("saliency", tooltip="Saliency of the same picture, from Saliency Preprocessor."),
                 io.Combo.Input("maps", options=list(LAYOUTS), default="grey", optional=True, advanced=True, tooltip="grey: depth and saliency as one channel each (11 input channels). encoded: both through the VAE (17). It must be what the method file was made with."),
-                io.Combo.Input("start", options=["masked", "picture", "empty"], default="masked", optional=True, advanced=True, tooltip="What lies under the noise at the first step: the picture with the region greyed out, the picture itself (use it with a lower denoise), or nothing."),
-                io.Boolean.Input("keep_outside", default=False, optional=True, advanced=True, tooltip="Let the sampler put everything outside the mask back at every step. Combine with start = picture."),
+                io.Combo.Input("start", options=["agnostic", "person", "noise"], default="agnostic", optional=True, advanced=True, tooltip="What the sampling starts from. agnostic: the picture without the masked region. person: the whole picture, for a lower denoise; what is under the mask shimmers through. noise: nothing."),
+                io.Boolean.Input("keep_outside", default=False, optional=True, advanced=True, tooltip="Let the sampler put everything outside the mask back at every step. Combine with start = person."),
                 io.Mask.Input("shadows", optional=True, tooltip="Shadows that the picture has already (1 = shadow), a hint for the Shadow Module's strength. Without it: none."),
             ],
             outputs=[
@@ -80,7 +80,7 @@ class JewelryConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, positive, negative, vae, image, mask, depth, saliency, maps="grey", start="masked", keep_outside=False, shadows=None):
+    def execute(cls, positive, negative, vae, image, mask, depth, saliency, maps="grey", start="agnostic", keep_outside=False, shadows=None):
         found = jewelry_maps(flatten_alpha(image), mask, flatten_alpha(depth), flatten_alpha(saliency))
         masked, stack = stack_of(vae, found, maps)
         if shadows is not None:
@@ -128,10 +128,7 @@ class JewelryEncoder(io.ComfyNode):
         latent_size(width, height)
         jewelry = flatten_alpha(jewelry)
         latent = encode_latent(vae, letterbox(jewelry if jewelry_mask is None else cut_out(jewelry, jewelry_mask), height, width))
-        patches = module.patches(latent, strength)
-        added = module.channel_patches() if strength else Patches()
-        model = install(model, added, method.managed, channels=True)  # the channels belong to all steps, whatever the range
-        return io.NodeOutput(install(model, patches, method.managed, start_percent, end_percent))
+        return io.NodeOutput(install(model, module.patches(latent, strength), method.managed, start_percent, end_percent, channels=True))
 
 
 class ShadowModule(io.ComfyNode):

@@ -6,13 +6,13 @@ import os
 
 import torch
 
-from ..host import io, load_whole, manage_whole, progress, sam_files, sam_path, stop_if_interrupted, ui
+from ..host import io, load_whole, manage_whole, progress, sam_files, sam_path, stop_if_interrupted
 from ..models.weights import read_foreign
 from ..preprocess import segment
 from ..preprocess.letterbox import flatten_alpha
 from ..preprocess.overlay import beside, overlay, with_points
 from ..preprocess.points import parse_box, parse_points
-from .sockets import points_input
+from .sockets import plain_picture, points_input, seen
 
 WORKING_MEMORY = 6 << 30  # bytes beside the weights: the largest encoder's attention on a 1024 x 1024 picture
 CHOICES = ("best", "1", "2", "3")
@@ -59,6 +59,7 @@ class Segment(io.ComfyNode):
                 io.Mask.Output(display_name="masks", tooltip="All three, picture after picture."),
                 io.String.Output(display_name="scores", tooltip="The model's own estimate for each of the three, per picture."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -79,8 +80,8 @@ class Segment(io.ComfyNode):
 
         masks, scores = segment.predict(load_whole(patcher, WORKING_MEMORY), image, spots, box=frame, progress=report)
         text = "\n".join(", ".join(f"{float(s):.3f}" for s in row) for row in scores)
-        seen = beside([with_points(overlay(image, masks[:, i : i + 1]), spots) for i in range(3)])
-        return io.NodeOutput(choose(masks, scores, choice)[:, 0], masks.flatten(0, 1), text, ui={**ui.PreviewImage(seen, cls=cls).as_dict(), "text": (text,)})
+        drawn = beside([with_points(overlay(image, masks[:, i : i + 1]), spots) for i in range(3)])
+        return io.NodeOutput(choose(masks, scores, choice)[:, 0], masks.flatten(0, 1), text, ui=seen(drawn, cls, text, fitting_room_picture=plain_picture(image, cls)))
 
 
 def host_box(box) -> tuple[float, float, float, float] | None:

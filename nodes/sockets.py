@@ -1,6 +1,6 @@
 """Our own sockets. Everything else travels on ComfyUI's types."""
 
-from ..host import io
+from ..host import io, ui
 
 Method = io.Custom("FITTING_METHOD")
 """A method with its weights and header (`host.LoadedMethod`)."""
@@ -36,6 +36,16 @@ FaceLandmarks = io.Custom("FACE_LANDMARKS")
 def points_input(tooltip: str):
     """Points in pixels of the picture: clicked where the browser draws the widget, typed where it does not."""
     return io.String.Input("points", default="", tooltip=tooltip, extra_dict={"widgetType": "FITTING_ROOM_POINTS"})
+
+
+def seen(image, node: type, text: str = "", **more) -> dict:
+    """What a node shows under itself: pictures, a sentence where there is one, and what our own widgets ask for."""
+    return {**ui.PreviewImage(image, cls=node).as_dict(), **({"text": (text,)} if text else {}), **more}
+
+
+def plain_picture(image, node: type) -> list:
+    """The first picture as the points widget draws it, kept among the host's temporary files."""
+    return ui.PreviewImage(image[:1], cls=node).as_dict()["images"]
 
 
 def percent_inputs() -> list:

@@ -13,7 +13,7 @@ from ..preprocess.letterbox import flatten_alpha
 from ..preprocess.overlay import SECOND, overlay, with_points
 from ..preprocess.points import parse_points
 from ..preprocess.pose import FINGERS, find_people
-from .sockets import FaceLandmarks, JewelryState, PoseKeypoints, points_input
+from .sockets import FaceLandmarks, JewelryState, PoseKeypoints, plain_picture, points_input, seen
 
 TASTE = "Fitting Room/PM-Jewelry"
 ALIASES = ["jewelry", "jewellery", "necklace", "earring", "ring", "bracelet", "accessories", "pm-jewelry"]
@@ -69,7 +69,7 @@ class JewelryPlacement(io.ComfyNode):
                 io.Combo.Input("finger", options=list(FINGERS), default="ring", optional=True, tooltip="Which finger wears the ring, where a pose with hands is given."),
                 *size_inputs(),
                 io.String.Input("styles", default="", optional=True, advanced=True, tooltip="Style weights kept with the state, as Style Preference writes them."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, optional=True, advanced=True, tooltip="A seed kept with the state, so that a fitting can be repeated."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed, optional=True, advanced=True, tooltip="A seed kept with the state, so that a fitting can be repeated."),
                 io.String.Input("pose_json", default="", multiline=True, optional=True, advanced=True, tooltip="OpenPose JSON typed or pasted, where no pose node is connected."),
             ],
             outputs=[
@@ -78,6 +78,7 @@ class JewelryPlacement(io.ComfyNode):
                 JewelryState.Output(display_name="state", tooltip="The fitting, for Apply Feedback and the maps."),
                 io.String.Output(display_name="text", tooltip="The state as JSON text, to keep or to send."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -89,9 +90,8 @@ class JewelryPlacement(io.ComfyNode):
         state = placement.place(type, height, width, clicked, person, mm_per_px, side, form, finger, length_mm, drop_mm, width_mm, tilt_deg,
                                 hidden_mm, seed, preference.parse_styles(styles) if styles.strip() else None)
         mask, box, text, words = outputs_of(state)
-        seen = ui.PreviewImage(with_points(overlay(image, mask), clicked or state.anchors), cls=cls).as_dict()
-        plain = ui.PreviewImage(image, cls=cls).as_dict()["images"] if not clicked else []
-        return io.NodeOutput(mask, box, text, text, ui={**seen, "text": (words,), "fitting_room_picture": plain})
+        drawn = with_points(overlay(image, mask), clicked or state.anchors)
+        return io.NodeOutput(mask, box, text, text, ui=seen(drawn, cls, words, fitting_room_picture=plain_picture(image, cls)))
 
 
 class ApplyFeedback(io.ComfyNode):
@@ -122,9 +122,9 @@ class ApplyFeedback(io.ComfyNode):
     def execute(cls, state, action, step, image=None):
         before = jewelry.from_json(state)
         mask, box, text, words = outputs_of(jewelry.apply_feedback(before, action, step))
-        seen = torch.zeros(1, before.height, before.width, 3) if image is None else one_picture(image)
-        seen = overlay(overlay(seen, outputs_of(before)[0], SECOND, 0.25), mask)
-        return io.NodeOutput(text, mask, box, text, ui={**ui.PreviewImage(seen, cls=cls).as_dict(), "text": (words,)})
+        ground = torch.zeros(1, before.height, before.width, 3) if image is None else one_picture(image)
+        drawn = overlay(overlay(ground, outputs_of(before)[0], SECOND, 0.25), mask)
+        return io.NodeOutput(text, mask, box, text, ui=seen(drawn, cls, words))
 
 
 class StylePreference(io.ComfyNode):
@@ -210,7 +210,7 @@ class PreferenceUpdate(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, profile=None):
+    def validate_inputs(cls, profile=None, styles=None):
         try:
             return bool(profile is None or profile.strip().startswith("{") or preference.check_name(profile.strip()))
         except ValueError as error:

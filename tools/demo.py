@@ -34,8 +34,17 @@ class Job:
 
 
 JOBS = [
-    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments", {"upper_image": "upper garment", "lower_image": "lower garment"}),
-    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only", {"upper_image": "upper garment", "person_image": "astronaut"}),
+    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments",
+        {"upper_image": "upper garment", "lower_image": "lower garment"}),
+    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only",
+        {"upper_image": "upper garment", "person_image": "astronaut"}),
+    Job("restored", "try_off_upper", "IGR: the flat picture of the garment that the person wears", {"person_image": "person wearing upper garment"}),
+    Job("tried on", "try_on_any_sd15", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
+        {"person_image": "person", "garment_image": "upper garment", "pose_image": "densepose"}),
+    Job("inserted", "insert_furniture", "Diffuse to Choose: a product in a room; outside the mask the picture as it was",
+        {"source_image": "room", "product_image": "armchair"}),
+    Job("adorned", "jewelry_necklace", "PM-Jewelry: a necklace on a person, with its shadow",
+        {"person_image": "head for necklace", "jewelry_image": "necklace", "depth_image": "depth of head for necklace"}),
 ]
 
 
@@ -114,17 +123,19 @@ def photograph():
 
 
 def drawn(kind: str):
-    """A drawn picture of the demo world; its region to repaint is transparent."""
+    """A drawn picture of the demo world; its region to repaint is transparent. "depth of ..." is its depth."""
     import numpy
     from fitting_room.data.synthetic import draw_picture
     from PIL import Image
 
-    drawing = draw_picture(kind, 7, 512, 384)
-    rgba = drawing.image if kind in ALONE else numpy.dstack([drawing.image, 1 - drawing.mask])
+    drawing = draw_picture(kind.removeprefix("depth of "), 7, 512, 384)
+    if kind.startswith("depth of "):
+        return Image.fromarray((drawing.depth * 255).round().astype("uint8")).convert("RGB")
+    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if kind.startswith(SCENES) else drawing.image
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-ALONE = {"upper garment", "lower garment"}  # things on a plain ground: nothing of them is to be repainted
+SCENES = ("person", "head", "hand", "room", "table")  # all other kinds are things on a plain ground: nothing of them is to be repainted
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
@@ -144,7 +155,7 @@ def run(client, job: Job, given: dict, steps: int, output: Path) -> tuple:
     sys.stderr.write("\n")
     images = client.images(history)
     picture = Image.open(io.BytesIO(client.download(images[-1]))).convert("RGB")
-    picture.save(output / f"{job.name}.png")
+    picture.save(output / f"{job.name.replace(' ', '_')}.png")
     return job, [given[k][1] for k in job.pictures.values()], picture
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib.machinery
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
 def world():
     """The package data.synthetic, imported whatever the repository's folder is called."""
-    spec = importlib.machinery.ModuleSpec("fitting_room", None, is_package=True)
-    module = importlib.util.module_from_spec(spec)
-    module.__path__ = [str(ROOT)]
-    sys.modules.setdefault("fitting_room", module)
+    if __package__:
+        from . import pack
+    else:
+        import pack
+    pack.load()
     return importlib.import_module("fitting_room.data.synthetic")
 
 

@@ -27,7 +27,7 @@ class TrainConfig:
         batch: samples per forward and process. accumulate: forwards per step; a step sees batch * accumulate * processes.
         learning_rate, weight_decay, beta1, beta2: of AdamW.
         schedule: "constant", "cosine" or "linear" (both fall to 0 at the last step), after `warmup` steps of linear rise.
-        clip: largest norm of the gradient; 0 does not clip.
+        max_norm: largest norm of the gradient; 0 does not limit it.
         ema: decay of the running mean of the weights, which is what is saved; 0 is off.
         optimizer: "adamw", or "adamw8bit" (bitsandbytes; falls back to adamw where it is missing, and says so).
         precision: of the computation, "fp32", "bf16" or "fp16"; weights that learn stay fp32. fp16 scales its loss.
@@ -56,7 +56,7 @@ class TrainConfig:
     beta2: float = 0.999
     schedule: str = "constant"
     warmup: int = 0
-    clip: float = 1.0
+    max_norm: float = 1.0
     ema: float = 0.0
     optimizer: str = "adamw"
     precision: str = "fp32"
@@ -89,7 +89,7 @@ class TrainConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "variants", "lora_rank", "validation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "weight_decay", "warmup", "clip", "min_snr", "validate_every", "checkpoint_every", "keep", "validation"):
+        for name in ("learning_rate", "weight_decay", "warmup", "max_norm", "min_snr", "validate_every", "checkpoint_every", "keep", "validation"):
             if getattr(self, name) < 0:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must not be negative.")
         for name, top in (("drop", 1.0), ("ema", 0.999999), ("beta1", 0.999999), ("beta2", 0.999999)):

@@ -31,9 +31,8 @@ class Journal:
     def note(self, step: int, loss: float, terms: Mapping[str, float], samples: int, **more: float) -> None:
         """Take one step down. `terms` are plain means before their weights; a term that did not occur is 0."""
         steps = len(self.history.get("loss", ()))
-        for name in {*terms, *self.history} - {"loss"}:
-            self.history.setdefault(name, [0.0] * steps).append(terms.get(name, 0.0))
-        self.history.setdefault("loss", []).append(loss)
+        for name, value in {**dict.fromkeys(self.history, 0.0), **terms, "loss": loss}.items():
+            self.history.setdefault(name, [0.0] * steps).append(value)
         self._smooth(loss)
         self.steps, self.samples = self.steps + 1, self.samples + samples
         if step % self.every == 0:

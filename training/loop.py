@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +200,7 @@ class Trainer:
             for name, value in values.items():
                 terms[name] = terms.get(name, 0.0) + self._number(value.mean()) / len(parts)
         self.scaler.unscale_(self.optimizer)
-        norm = self.shared.clip([p for p in self.parameters.values() if p.grad is not None], config.clip)
+        norm = self.shared.clip([p for p in self.parameters.values() if p.grad is not None], config.max_norm)
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             names = [self.source.name(self.order[n]) for part in parts for n in part]
             raise TrainingError(self._not_finite("the gradient", names))

@@ -42,6 +42,7 @@ class Node:
     canvas_type: str | None = None
     canvas_inputs: dict = field(default_factory=dict)
     canvas_entry: dict | None = None
+    canvas_slots: dict[int, int] = field(default_factory=dict)
 
     def __getitem__(self, key) -> Output:
         types, names = self.entry["output"], self.entry["output_name"]
@@ -73,11 +74,15 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def picture(self, id: str, kind: str, *, file: str, title: str, group: str, meaning: str, width: int = 384, height: int = 512, seed: int = 1) -> Node:
-        """A picture of the user's: a drawn one on the canvas, so that the template runs at once; a file for programs."""
+    def picture(self, id: str, kind: str, *, file: str, title: str, group: str, meaning: str, width: int = 384, height: int = 512, seed: int = 1,
+                output: int = 0) -> Node:
+        """A picture of the user's: a drawn one on the canvas, so that the template runs at once; a file for programs.
+
+        `output` is the drawn picture's output that stands for the file's image (0 image, 2 depth, 3 pose ...).
+        """
         node = self.node(id, "LoadImage", title=title, group=group, image=file)
         entry = self.info["FittingRoomDemoPicture"]
-        node.canvas_type, node.canvas_entry = "FittingRoomDemoPicture", entry
+        node.canvas_type, node.canvas_entry, node.canvas_slots = "FittingRoomDemoPicture", entry, {0: output}
         node.canvas_inputs = _complete(self.name, id, entry, {"kind": kind, "width": width, "height": height, "seed": seed})
         self.param(id, node, "image", meaning)
         return node
@@ -206,7 +211,8 @@ def _canvas_node(node: Node, numbers: dict, place: dict, links: list) -> dict:
             if is_widget:
                 slot["widget"] = {"name": name}
             if isinstance(value, Output):
-                links.append([len(links) + 1, numbers[value.node.id], value.slot, numbers[node.id], len(slots), value.type])
+                source = value.node.canvas_slots.get(value.slot, value.slot)
+                links.append([len(links) + 1, numbers[value.node.id], source, numbers[node.id], len(slots), value.type])
                 slot["link"] = len(links)
             slots.append(slot)
         if is_widget:

@@ -30,7 +30,7 @@ def jewelry_sample(seed: int, height: int, width: int, kind: str | None = None) 
     canvas, worn = (_head if kind in ("earrings", "necklace") else _hand)(rng, jewel, height, width)
     layer = Layer(canvas)
     region, anchors, matches, mm_per_unit = worn(layer)
-    bare = canvas.image.copy()
+    bare = canvas.image.clip(0, 1)
     unshadowed = layer.over(bare)
     image = layer.over(_shadowed(canvas, layer, bare))
     shadow = (np.abs(image - unshadowed).max(-1) > 0.5 / 255).astype(np.float32)
@@ -105,7 +105,7 @@ def _wear_earrings(layer: Layer, head: Frame, jewel: Jewel):
 
 
 def _wear_necklace(layer: Layer, trunk: Frame, jewel: Jewel, drop: float):
-    half = [(5.0, -2.6), (6.0, 0.2), (5.0, drop * 0.55), (2.4, drop * 0.9)]
+    half = [(4.1, -3.6), (5.3, -0.6), (5.0, drop * 0.5), (2.4, drop * 0.88)]
     curve = trunk(smooth([*[(-x, y) for x, y in half], (0, drop), *half[::-1]], 10, closed=False))
     hang = trunk.inner(0, drop)
     strand(layer, curve, hang, jewel)
@@ -147,7 +147,6 @@ def _wear_band(layer: Layer, frame: Frame, half: float, jewel: Jewel):
     else:
         flat = Frame(48, 62, -0.1, 3.0)(np.stack([11.2 * np.sin(angle), 7.4 * np.cos(angle)], -1))
     ends = frame(front_arc(half, 0.0)[[0, -1]])
-    w, up, down = half * 1.3, (4.2, 3.2) if ring else (3.6, 6.4), None
-    del down
-    box = np.array([(-w, -up[0]), (w, -up[0]), (w, up[1]), (-w, up[1])])
+    w, (up, down) = half * 1.3, (4.2, 3.2) if ring else (3.6, 6.4)
+    box = np.array([(-w, -up), (w, -up), (w, down), (-w, down)])
     return layer.shape(frame(box), round_by=0.8), ends[np.argsort(ends[:, 0])], np.stack([worn, flat], 1)

@@ -152,7 +152,7 @@ def _inside(canvas: Canvas, garment: Garment, trunk, frame: Frame) -> None:
     top = piece.outline[piece.outline[:, 1] < 3.0]
     half = np.abs(top[:, 0]).max() * (0.42 if garment.sleeve else 0.62)
     a = np.linspace(0, np.pi, 14)
-    back = np.concatenate([np.stack([half * np.cos(a), -0.8 - 1.4 * np.sin(a)], -1), [(-half, 6.0), (half, 6.0)]])
+    back = np.concatenate([np.stack([half * np.cos(a), -0.8 - 1.4 * np.sin(a)], -1), [(-half, 10.0), (half, 10.0)]])
     canvas.paint(canvas.shape(placed.forward(*back.T)), mix(COLOURS[garment.base], (0, 0, 0), 0.36))
 
 

@@ -142,23 +142,20 @@ class Limb:
 
     def inverse(self, x, y) -> tuple[np.ndarray, np.ndarray]:
         """Plane coordinates to (q, t) by the nearest segment of the axis."""
-        x, y = np.broadcast_arrays(np.asarray(x, np.float32), np.asarray(y, np.float32))
-        best = np.full(x.shape, np.inf, np.float32)
-        t, side = np.zeros_like(best), np.zeros_like(best)
-        last = len(self.points) - 2
-        for i, (a, b) in enumerate(zip(self.points[:-1], self.points[1:], strict=True)):
-            d = b - a
-            size = float(np.hypot(*d))
-            e = (d / size).astype(np.float32)
-            dx, dy = x - np.float32(a[0]), y - np.float32(a[1])
-            s = dx * e[0] + dy * e[1]
-            inside = np.clip(s, -np.inf if i == 0 else 0, np.inf if i == last else size)
-            h = dy * e[0] - dx * e[1]
-            distance = (s - inside) ** 2 + h**2
-            nearer = distance < best
-            best = np.where(nearer, distance, best)
-            t = np.where(nearer, inside + np.float32(self.length[i]), t)
-            side = np.where(nearer, h, side)
+        start = self.points[:-1].astype(np.float32)
+        d = (self.points[1:] - self.points[:-1]).astype(np.float32)
+        size = np.hypot(d[:, 0], d[:, 1])
+        ex, ey = (d / size[:, None]).T[..., None, None]  # (n-1,1,1)
+        low, high = np.zeros_like(size), size.copy()
+        low[0], high[-1] = -np.inf, np.inf
+        dx = np.asarray(x, np.float32) - start[:, 0, None, None]
+        dy = np.asarray(y, np.float32) - start[:, 1, None, None]
+        along = dx * ex + dy * ey  # (n-1,h,w)
+        off = dy * ex - dx * ey
+        inside = np.clip(along, low[:, None, None], high[:, None, None])
+        nearest = ((along - inside) ** 2 + off**2).argmin(0)[None]
+        t = np.take_along_axis(inside, nearest, 0)[0] + self.length[:-1].astype(np.float32)[nearest[0]]
+        side = np.take_along_axis(off, nearest, 0)[0]
         r = np.interp(t, self.length, self.radii).astype(np.float32)
         return side / r, t
 

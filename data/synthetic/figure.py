@@ -106,7 +106,7 @@ class Body:
         k = self.look
         t = np.array([13.0, 20, 29, 37, 44, 52])
         right = np.concatenate([[(4.1, -8.0), (4.5, -2.6), (7.5, -0.2), (k.shoulder - 3, 1.8), (k.shoulder + 0.4, 4.6), (k.shoulder + 0.2, 9.0)],
-                                np.stack([self.half_width(t), t], -1)])
+                                np.stack([self.half_width(t) - (t > 30) * 0.9, t], -1)])  # never wider than what is worn over it
         right[:, 0] += grow
         both = np.concatenate([right, (right * (-1, 1))[::-1]])
         both[:, 0] += self.middle(both[:, 1])
@@ -161,7 +161,7 @@ def _leg(look: Look, trunk: Frame, side: int, sway: float, stance: float) -> Lim
     ankle = np.array([side * (look.hip * 0.46 + stance) + sway * 0.2, 122.0])
     axis = trunk(smooth([hip, knee, ankle], 8, closed=False))
     along = np.linspace(0, 1, len(axis))
-    radii = np.interp(along, [0, 0.25, 0.53, 0.68, 1], [look.hip * 0.5 + 0.6, 7.4, 5.6, 5.7, 3.4]) * trunk.scale
+    radii = np.interp(along, [0, 0.25, 0.53, 0.68, 1], [look.hip * 0.47, 7.2, 5.6, 5.7, 3.4]) * trunk.scale
     return Limb(axis, radii)
 
 

@@ -152,8 +152,8 @@ def _trunk(garment: Garment) -> Piece:
         neck = _neckline(0.37, depth)
         side = [(0.9, 3.2), (1.0, 5.0), (1.0, 14.0)]
     else:
-        neck = _neckline(0.44, 8.5, -0.4)
-        side = [(0.62, 0.2), (0.64, 5.0), (0.7, 9.0), (0.82, 12.5), (1.0, 14.6)]
+        neck = _neckline(0.44, 8.5, -0.2)
+        side = [(0.62, 1.1), (0.64, 5.0), (0.7, 9.0), (0.82, 12.5), (1.0, 14.6)]
     hem = [(0.98, length), (0.5, length + 0.8), (0.0, length + 1.0)]
     outline = np.concatenate([neck, side, hem])
     levels = np.array([-6.0, 6.0, 15.0, 29.0, 45.0, 80.0])

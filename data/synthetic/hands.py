@@ -13,7 +13,6 @@ from .palette import WHITE, mix, rgb, warm_shadow
 
 # Base, angle from upright, length, base radius of the index, middle, ring and little finger, in the hand's frame (wrist at 0, y down).
 FINGERS = ((-11.4, -36.5, -0.15, 29.0, 4.3), (-3.9, -39.5, -0.03, 33.0, 4.45), (3.9, -38.0, 0.08, 30.0, 4.2), (11.2, -33.0, 0.22, 23.0, 3.6))
-WRIST = 9.6  # half its width
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,13 @@ def draw_hand(canvas: Canvas, rng: np.random.Generator, skin: np.ndarray, sleeve
     fingers = [_finger(frame, f, spread, rng.normal(0, 0.02)) for f in FINGERS]
     thumb_axis = frame(smooth([(-7.5, -10), (-15.0, -17), (-21.0, -25), (-24.0, -34), (-25.0, -41)], 5, closed=False))
     thumb = Limb(thumb_axis, np.interp(np.linspace(0, 1, len(thumb_axis)), [0, 0.4, 0.75, 1], [7.0, 5.0, 4.4, 3.4]) * frame.scale)
-    palm = frame(smooth([(-9.2, 3), (-11.5, -8), (-15.0, -22), (-15.8, -35), (-8, -40.5), (0, -43), (8, -40.5), (15.0, -34), (14.6, -20), (11.0, -6), (9.2, 3)], 6))
-    arm_axis = frame(np.array([(0, -4.0), (0, 4), (0.6, 16), (1.5, 34), (2.5, 60)]))
-    arm = Limb(arm_axis, np.array([10.2, 9.6, 10.4, 12.6, 14.5]) * frame.scale)
+    palm = frame(smooth([(-7.0, -3), (-11.0, -9), (-15.0, -22), (-15.8, -35), (-8, -40.5), (0, -43), (8, -40.5), (15.0, -34), (14.6, -20), (11.2, -9), (7.0, -3)], 6))
+    arm_axis = frame(np.array([(0, -20.0), (0, -9.0), (0, 0), (0, 7), (0.6, 17), (1.5, 34), (2.5, 60)]))
+    arm = Limb(arm_axis, np.array([13.4, 11.6, 9.9, 9.5, 10.4, 12.6, 14.5]) * frame.scale)
     parts = [p for limb in (*fingers, thumb, arm) for p in limb.outline()]
     whole = canvas.shape(palm, *parts)
     canvas.shade(canvas.moved(canvas.soften(whole, 3.4), 3.0, 3.4), (0.66, 0.63, 0.66), 0.55)
-    canvas.paint(canvas.soften(whole, 0.01), warm_shadow(skin, 0.5), label=1, depth=0.6)
+    canvas.paint(whole, warm_shadow(skin, 0.5), label=1, depth=0.6)
     _shaded(canvas, thumb, skin, 0.62)
     _shaded(canvas, arm, skin, 0.6)
     for finger in fingers:
@@ -59,7 +58,7 @@ def draw_hand(canvas: Canvas, rng: np.random.Generator, skin: np.ndarray, sleeve
     low, high = ring.forward(0, np.array(at)), ring.forward(0, np.array(at + 1))
     turn = float(np.arctan2(*(high - low)[::-1])) + np.pi / 2
     wrist = frame.inner(0.1, 6.5)
-    return Hand(Frame(*low, turn), float(np.interp(at, ring.length, ring.radii)), Frame(wrist.x, wrist.y, wrist.turn, wrist.scale), 9.7)
+    return Hand(Frame(*low, turn), float(np.interp(at, ring.length, ring.radii)), Frame(wrist.x, wrist.y, wrist.turn, wrist.scale), 9.6)
 
 
 def _finger(frame: Frame, finger, spread: float, bend: float) -> Limb:
@@ -75,7 +74,7 @@ def _finger(frame: Frame, finger, spread: float, bend: float) -> Limb:
 
 def _shaded(canvas: Canvas, limb: Limb, skin: np.ndarray, depth: float) -> None:
     cover = canvas.shape(*limb.outline())
-    canvas.shade(canvas.moved(canvas.soften(cover, 0.7), 0.5, 0.3).without(cover).scaled(1), warm_shadow(np.ones(3, np.float32), 0.9), 0.5)
+    canvas.shade(canvas.moved(canvas.soften(cover, 0.7), 0.5, 0.3).without(cover), warm_shadow(np.ones(3, np.float32), 0.9), 0.5)
     q, _ = limb.inverse(*canvas.grid(cover))
     edge = smoothstep(np.abs(q), 0.55, 1.1) * 0.55 + 0.45 * smoothstep(q, 0.1, 1.1)
     canvas.paint(cover, mix(skin, warm_shadow(skin), edge), depth=depth + 0.08 * np.sqrt(np.clip(1 - q * q, 0, 1)))

@@ -191,7 +191,8 @@ def _arm(canvas: Canvas, cloth: Cloth, body: Body, side: int, garments: dict[str
         _drop_shadow(canvas, cover.scaled(smoothstep(limb.inverse(*canvas.grid(cover))[1], start * k, end * k)), 0.6, 1.5, 1.1)
     bare = max(start, worn.sleeve - 5.0) if sleeves else start  # no skin shows through a sleeve that is only half there
     cloth.hide(_skin_limb(canvas, limb, body.look.skin, label, near, (bare * k, max(bare + 1, end) * k) if front else None))
-    cloth.hide(draw_mitten(canvas, hand, body.look.skin, (-1, 1)[side], hand_label, near + 0.04))
+    if front:
+        cloth.hide(draw_mitten(canvas, hand, body.look.skin, (-1, 1)[side], hand_label, near + 0.04))
     for piece in sleeves:
         sleeve = _sleeve(body, limb, worn)
         cap = canvas.shape(sleeve.forward(*piece.outline.T))

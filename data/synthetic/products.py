@@ -108,7 +108,7 @@ def _sofa(canvas: Canvas, p: Product, view: View, depth: float) -> None:
         _cushion(canvas, p, view, -inner + 5.2, depth)
         if seats > 1:
             _cushion(canvas, p, view, inner - 5.2, depth)
-    elif accent is not None:
+    else:
         draw_solids(canvas, view, [Box((-inner + 0.8, -1.5, 13), (-inner + 9.6, 2.4, 21.5), accent, 1.9)], depth)
 
 
@@ -218,7 +218,7 @@ def _plant(canvas: Canvas, p: Product, view: View, depth: float) -> None:
 
 
 def _stool(canvas: Canvas, p: Product, view: View, depth: float) -> None:
-    for a in np.array([0.4, 1.9, 3.5, 5.0]) + view.yaw * 0:
+    for a in (0.4, 1.9, 3.5, 5.0):
         x, y = 6.0 * np.cos(a), 6.0 * np.sin(a)
         foot = view(np.array([(x * 0.8, y * 0.8, 13), (x * 1.15, y * 1.15, 0)]))
         canvas.paint(canvas.stroke(foot, 1.7 * view.scale, 0.7), WOOD * (0.9 + 0.1 * (y < 0)), label=1, depth=depth)

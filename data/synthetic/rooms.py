@@ -40,7 +40,7 @@ def draw_room(canvas: Canvas, rng: np.random.Generator) -> dict[str, View]:
     _corner(canvas, rng, side, edge)
     centre = (np.array([0.5 * canvas.width, (edge + 0.15) * canvas.height]) - canvas.offset) / canvas.scale
     x, y = float(centre[0]), float(centre[1])
-    return {"floor": View(x, y, 1.0, 0.0, 0.34), "side": View(x + side * 34, y - 9, 0.9, 0.0, 0.3), "wall": View(x + side * 2.0, y - 66 + 20, 0.8, 0.0, 0.0)}
+    return {"floor": View(x, y, 1.0, 0.0, 0.34), "side": View(x + side * 34, y - 9, 0.9, 0.0, 0.3), "wall": View(x + side * 2.0, y - 46, 0.8, 0.0, 0.0)}
 
 
 def _window(canvas: Canvas, rng: np.random.Generator, at: float) -> None:

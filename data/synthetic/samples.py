@@ -36,7 +36,8 @@ class WornGarment:
 
     mask (H,W): 1 = where it is visible on the person; unlit (H,W,3): the worn garment without light, 0 elsewhere;
     agnostic_mask (H,W): 1 = repaint to put another garment of the slot in its place, covers `mask`, never hands, face or hair;
-    source (H,W,2) float32: for every pixel of `mask` the point (x, y) of `picture` it shows, NaN elsewhere.
+    source (H,W,2) float32: for every pixel of `mask` the point (x, y) of the flat cloth it shows, NaN elsewhere (a few of these points
+    lie under another piece in `picture`: use `correspondences`); parts (H,W) uint8: which piece it is, numbers as in picture_parts.
     The flat pictures below are drawn when first asked for.
     """
 
@@ -45,6 +46,7 @@ class WornGarment:
     unlit: np.ndarray
     agnostic_mask: np.ndarray
     source: np.ndarray
+    parts: np.ndarray
 
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -76,14 +78,16 @@ class WornGarment:
         return self.garment.caption
 
     def correspondences(self, count: int, seed: int = 0) -> np.ndarray:
-        """True matches (count,2,2), [person, garment][x, y] in pixels, drawn from the visible garment without repetition.
+        """True matches (count,2,2), [person, garment][x, y] in pixels, drawn from what is visible in both pictures.
 
-        Fewer come back where fewer pixels are visible; both ends lie inside their pictures.
+        Fewer come back where fewer pixels are visible; no pixel of the person comes twice.
         """
         y, x = np.nonzero(self.mask > 0.5)
         flat = self.source[y, x]
         height, width = self.mask.shape
         inside = (flat >= 0).all(1) & (flat[:, 0] <= width - 1) & (flat[:, 1] <= height - 1)
+        column, row = np.rint(np.where(inside[:, None], flat, 0)).astype(int).T
+        inside &= self.picture_parts[row, column] == self.parts[y, x]
         pairs = np.stack([np.stack([x, y], -1)[inside].astype(np.float32), flat[inside]], 1)
         chosen = np.random.default_rng(seed).permutation(len(pairs))[:count]
         return pairs[np.sort(chosen)]

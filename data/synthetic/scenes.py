@@ -94,6 +94,7 @@ def _worn(person: Person, garment: Garment, keep: np.ndarray) -> WornGarment:
     return WornGarment(
         garment, mask.astype(np.float32), np.where(mask[..., None], cloth.unlit, np.float32(0)),
         (region | mask).astype(np.float32), np.where(mask[..., None], cloth.source, np.float32(np.nan)),
+        np.where(mask, cloth.part, 0).astype(np.uint8),
     )
 
 

@@ -78,7 +78,7 @@ class Box:
             cover = canvas.soften(canvas.shape(flat, round_by=0.75 * r * view.scale), 0.28 * r * view.scale)
             x, y = canvas.grid(cover)
             fall = 1.03 - 0.07 * smoothstep(y, flat[:, 1].min(), flat[:, 1].max()) + 0 * x
-            canvas.paint(whole.within(cover) if False else cover, np.clip(self.colour * (light * fall)[..., None] * 1.06, 0, 1), depth=depth)
+            canvas.paint(cover, np.clip(self.colour * (light * fall)[..., None] * 1.06, 0, 1), depth=depth)
 
     @staticmethod
     def _corners(low, high, axis: int, end) -> np.ndarray:

@@ -27,6 +27,11 @@ class ImageTokens:
     null: Tensor
 
 
+def nulls(projector: nn.Module, tokens: Tensor) -> Tensor:
+    """A projector's learned `null` for tokens (B,T,C), (1,T,C): as long as they are, for only equal lengths are batched."""
+    return cast(projector.null, tokens).expand(1, tokens.shape[1], -1).contiguous()
+
+
 @dataclass(frozen=True)
 class ResamplerConfig:
     """Shape of a Perceiver resampler; the defaults are IP-Adapter plus for SD1.5.

@@ -121,7 +121,7 @@ def test_added_channels_equal_a_native_checkpoint(bases):
     """A 4-channel U-Net plus our convolution is the 11-channel U-Net whose first convolution has the same columns."""
     method, (x, t, context) = new(bases[4], shadow=False), inputs(4)
     _, _, stack = pictures(16, 12)
-    out = run(bases[4], [method.module.channel_patches()], x, t, context, **{STACK: stack})
+    out = run(bases[4], [Patches(entry=method.module.channels)], x, t, context, **{STACK: stack})
     unet = copy.deepcopy(bases[4].model.diffusion_model)
     first = unet.input_blocks[0][0]
     with torch.no_grad():
@@ -303,7 +303,7 @@ def test_gradient_reaches_the_added_channels(bases):
     trainable.load_state_dict({k: v.clone() for k, v in method.module.state_dict().items()})
     x, t, context = inputs(4)
     with torch.enable_grad():
-        unet, options = host.trainable_unet(host.install(bases[4], trainable.channel_patches()))
+        unet, options = host.trainable_unet(host.install(bases[4], Patches(entry=trainable.channels)))
         stack = pictures(16, 12)[2]
         (unet(x, t, context=context, transformer_options=options, **{f"fitting_room_extra_{STACK}": stack}) ** 2).mean().backward()
     assert trainable.channels.conv.weight.grad.any()

@@ -75,6 +75,19 @@ def test_the_paint_by_example_ladder_takes_one_token_or_all_of_clip(scene):
 
 
 @torch.inference_mode()
+def test_paint_by_example_s_own_token_comes_from_its_mapper(scene):
+    from fitting_room import host
+    from fitting_room.host import demo_vision
+    from fitting_room.models.paint_by_example import PaintByExample
+
+    nodes, model, _ = scene
+    method, vision = host.new_method(PaintByExample, model, 0, {"image_width": 64}), demo_vision("clip")
+    token, null = (c[0][0] for c in nodes.EncodeProduct.execute(method, vision, product()).args)
+    assert torch.equal(token, method.module.token(host.encode_vision(vision, product(), like_host=True).pooled))
+    assert token.shape == (1, 1, 64) and torch.equal(null, method.module.token.null)
+
+
+@torch.inference_mode()
 def test_a_batch_of_products_gives_a_batch_of_tokens(scene):
     nodes, _, make = scene
     method, vision = make(image_width=32), dinov2(32)

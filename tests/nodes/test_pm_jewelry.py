@@ -74,14 +74,14 @@ def test_seventeen_channels(world):
     assert torch.isfinite(out).all()
 
 
-@pytest.mark.parametrize("start, same", [("masked", False), ("picture", True), ("empty", False)])
+@pytest.mark.parametrize("start, same", [("agnostic", False), ("person", True), ("noise", False)])
 def test_start_latents(world, start, same):
     from fitting_room import host
 
     latent = world.conditioning(start=start, keep_outside=True)[2]
     picture = host.encode_latent(world.vae, pictures()[0]) / 0.18215
     assert close(latent["samples"], picture, 1e-5) == same and latent["noise_mask"].shape == (1, 1, 128, 96)
-    assert start != "empty" or not latent["samples"].any()
+    assert start != "noise" or not latent["samples"].any()
 
 
 def test_given_conditionings_stay_as_they_were(world):

@@ -67,19 +67,20 @@ def shrink(prompt):
     """Sizes as small as the networks take, so that the whole list runs in a minute on a CPU."""
     for node in prompt.values():
         inputs = node["inputs"]
-        for side in ("width", "height"):
+        for side in ("width", "height", "size"):
             if isinstance(inputs.get(side), int) and inputs[side] % 64 == 0:
                 inputs[side] = max(128, inputs[side] // 4 // 64 * 64)
 
 
 def picture(name):
-    """A picture with a transparent region, 192 x 256: two flat colours and a gradient."""
+    """A picture with a transparent region, 192 x 256: gradients in colour, or in grey where it stands for a depth map."""
     import numpy
     from PIL import Image
 
     y, x = numpy.mgrid[0:256, 0:192]
     alpha = numpy.where((abs(x - 96) < 50) & (abs(y - 140) < 70), 0, 255)
-    rgba = numpy.stack([x, y, (x + y) // 2, alpha], -1).astype("uint8")
+    colours = [x, y, (x + y) // 2] if "depth" not in name else [y] * 3
+    rgba = numpy.stack([*colours, alpha], -1).astype("uint8")
     data = io.BytesIO()
     Image.fromarray(rgba).save(data, "PNG")
     return data.getvalue()

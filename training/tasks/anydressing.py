@@ -24,6 +24,13 @@ class AnyDressingTask(Task):
     defaults = {"steps": 100_000, "batch": 4, "learning_rate": 5e-5, "schedule": "constant", "width": 576, "height": 768, "precision": "bf16"}
     options = {"garment_drop": 0.1}
 
+    def setup(self, method) -> None:
+        """A garment U-Net of the file's own, where it brings one."""
+        if self.module.config.cross_attention != "none":
+            raise ValueError("This AnyDressing file looks at image tokens (IMAGDressing's form), which is not trained here; start from New Fitting Method.")
+        if "garment_unet" in method.unets:
+            self.parts["garment_unet"] = self.studio.unet(method.unets["garment_unet"])
+
     def encode(self, sample: Sample) -> Encoded:
         """z0 of the person, tokens of the caption, and per garment its latent and its mask on the person (zeros: not known)."""
         if not sample.items:
@@ -31,7 +38,10 @@ class AnyDressingTask(Task):
         tensors = {"z0": self.studio.latent(sample.person[None])[0], "text": self.studio.text(sample.caption)}
         slots = []
         for number, item in enumerate(sample.items):
-            self.module.check_slot(item.slot)
+            try:
+                self.module.check_slot(item.slot)
+            except ValueError as error:
+                raise ValueError(f"{sample.name}: {error} Start from a method with this slot (options of New Fitting Method), or rename the folder.") from None
             slots.append(item.slot)
             tensors[f"garment{number}"] = self.studio.latent(item.on_white()[None])[0]
         if all(item.worn is not None for item in sample.items):
@@ -56,7 +66,7 @@ class AnyDressingTask(Task):
         """The garments' features, with gradient to their LoRAs: one reference pass per size, all slots of that size in it."""
         latents = [batch.tensors[f"garment{i}"] for i in range(len(batch.text["slots"]))]
         rows = [slot for slot in batch.text["slots"] for _ in batch.names]
-        features = self.studio.features(self.base, torch.cat(latents), lora=self.module.garment_lora(rows))
+        features = self.studio.features(self.parts.get("garment_unet", self.base), torch.cat(latents), lora=self.module.garment_lora(rows))
         count, out = len(batch), []
         for number, slot in enumerate(batch.text["slots"]):
             mine = {site: f[number * count : (number + 1) * count] for site, f in features.items()}

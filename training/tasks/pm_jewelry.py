@@ -6,9 +6,6 @@ Paper (appendix B.2): AdamW 1e-4, batch 24, 400 000 steps, then 40 000 with the 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
 from ...data.sample import Sample
@@ -68,10 +65,10 @@ class PMJewelryTask(Task):
         patches, extras, x = [], {}, z_t
         if config.encoder:
             x, extras = channels_in(batch.tensors["stack"], z_t, self.studio.shape.in_channels, layout)
-            patches = [self.module.channel_patches(), self.module.patches(batch.tensors["jewelry"])]
+            patches = [self.module.patches(batch.tensors["jewelry"])]
         if config.shadow:
             picture = batch.tensors["person"].float() / 255
             extras = {**extras, PICTURE: pack_picture(picture, batch.tensors["mask"])}
-            patches.append(replace(self.module.shadow_at_work(), soft=self.setting["soft_shadow"]).patches())
+            patches.append(self.module.shadow_at_work(soft=self.setting["soft_shadow"]).patches())
         context = self.dropped_text(batch.tensors["text"], kept, self.empty_text())
         return self.studio.run(self.base, x, t, context, patches, kept, extras, watch)

@@ -20,7 +20,7 @@ PICTURE_NOTE = (
 )
 
 
-def _method(g: Graph, stack: Node, id: str = "method", group: str = "Models", title: str = "Diffuse to Choose (untrained start)", **options) -> Node:
+def _method(g: Graph, stack: Node, id: str = "method", group: str = "Method", title: str = "Diffuse to Choose (untrained start)", **options) -> Node:
     return g.node(id, "FittingRoomNewMethod", group=group, title=title, model=stack["MODEL"], method="diffuse_to_choose", seed=0,
                   options=json.dumps({**ENCODER, **options}))
 
@@ -37,7 +37,7 @@ def _source(g: Graph, kind: str, title: str = "Picture", group: str = "Picture",
                      meaning="The picture the product goes into, with the region to repaint as transparency.")
 
 
-def _product(g: Graph, kind: str, id: str = "product", group: str = "Product", title: str = "Product", seed: int = 1) -> Node:
+def _product(g: Graph, kind: str, id: str = "product", group: str = "Product", title: str = "Product", seed: int = 5) -> Node:
     return g.picture(f"{id}_image", kind, file=f"{id}.png", title=title, group=group, width=WIDTH, height=WIDTH, seed=seed,
                      meaning="The product on a plain background.")
 
@@ -97,7 +97,7 @@ def _single(name: str, source: str, product: str, description: str):
         stack, vision = _models(g)
         method = _method(g, stack)
         picture = _source(g, source)
-        g.note("Product", METHOD_NOTE)
+        g.note("Method", METHOD_NOTE)
         _save(g, _insert(g, stack, method, vision, _product(g, product), picture[0], picture[1]))
         return g
 
@@ -109,12 +109,12 @@ def insert_accessory(info: dict) -> Graph:
     g = Graph("insert_accessory", info, "A small product, painted at full resolution in a crop and stitched back.")
     stack, vision = _models(g)
     method = _method(g, stack)
-    picture = _source(g, "person")
+    picture = _source(g, "person for bag")
     crop = g.node("crop", "FittingRoomCropRegion", group="Picture", image=picture[0], mask=picture[1], context=1.8, size=512)
     g.param("crop_size", crop, "size", "Longer side of the crop in pixels; 512 as in training.")
     g.param("crop_context", crop, "context", "How much of the surroundings comes along.")
-    g.note("Product", METHOD_NOTE)
-    product = _product(g, "accessory")
+    g.note("Method", METHOD_NOTE)
+    product = _product(g, "bag")
     hint, tokens = _hint(g, product, crop["MASK"]), _tokens(g, method, vision, product)
     condition = _condition(g, stack, tokens, crop["IMAGE"], crop["MASK"])
     result = _decode(g, stack, _fitted(g, stack, method, hint), condition)
@@ -132,7 +132,7 @@ def insert_mask_styles(info: dict) -> Graph:
     wide = g.node("wider", "GrowMask", group="Picture", title="Wider mask", mask=picture[1], expand=24, tapered_corners=True)
     box = g.node("boxed", "FittingRoomLargestRectangle", group="Picture", title="Box in the mask", mask=picture[1])
     g.param("wider", wide, "expand", "By how many pixels the second mask is wider.")
-    g.note("Product", METHOD_NOTE)
+    g.note("Method", METHOD_NOTE)
     product = _product(g, "upper garment")
     tokens = _tokens(g, method, vision, product)
     for suffix, title, mask in (("_painted", "As painted", picture[1]), ("_wider", "Wider", wide[0]), ("_boxed", "Boxed", box["MASK"])):
@@ -141,23 +141,25 @@ def insert_mask_styles(info: dict) -> Graph:
     return g
 
 
-def _steps(name: str, source: str, things: tuple[tuple[str, str], ...], description: str):
-    """One product after another (figures 13 and 14): each result is the next picture."""
+def _steps(name: str, source: str, things: tuple[tuple[str, str, str, int], ...], description: str):
+    """One product after another (figures 13 and 14): each result is the next picture.
+
+    things: name, kind of the drawn product, kind and seed of the drawn picture whose mask says where it goes.
+    """
 
     def describe(info: dict) -> Graph:
         g = Graph(name, info, description)
         stack, vision = _models(g)
         method = _method(g, stack)
-        g.note("Models", f"{METHOD_NOTE}\n\nEach step's result is the next step's picture; the unmasked pixels are put back each time, or the VAE's errors would pile up.")
+        g.note("Method", f"{METHOD_NOTE}\n\nEach step's result is the next step's picture; the unmasked pixels are put back each time, or the VAE's errors would pile up.")
         picture = _source(g, source)
-        image, last = picture[0], len(things)
-        for number, (thing, kind) in enumerate(things, 1):
+        image, mask, last = picture[0], picture[1], len(things)
+        for number, (thing, kind, where, seed) in enumerate(things, 1):
             group = f"{number}. {thing.capitalize()}"
-            mask = picture[1]
             if number > 1:
-                mask = g.picture(f"{thing}_mask", source, file=f"{thing}_mask.png", title=f"Where the {thing} goes", group=group, width=WIDTH, height=HEIGHT,
-                                 seed=number, meaning=f"A picture of the same size whose transparency is where the {thing} goes.")[1]
-            product = _product(g, kind, thing, group, thing.capitalize(), number)
+                mask = g.picture(f"{thing}_mask", where, file=f"{thing}_mask.png", title=f"Where the {thing} goes", group=group, width=WIDTH, height=HEIGHT,
+                                 seed=seed, meaning=f"A picture of the same size whose transparency is where the {thing} goes.")[1]
+            product = _product(g, kind, thing, group, thing.capitalize())
             image = _insert(g, stack, method, vision, product, image, mask, f"_{thing}", group, group)
             _save(g, image, f"_{thing}", group, "Result" if number == last else f"After the {thing}")
         return g
@@ -171,7 +173,7 @@ def insert_hint_variants(info: dict) -> Graph:
     stack, vision = _models(g)
     method = _method(g, stack)
     picture = _source(g, "person")
-    g.note("Product", METHOD_NOTE + "\n\nA file is trained with one kind of hint; to compare the kinds fairly, load one file for each.")
+    g.note("Method", METHOD_NOTE + "\n\nA file is trained with one kind of hint; to compare the kinds fairly, load one file for each.")
     product = _product(g, "upper garment")
     tokens = _tokens(g, method, vision, product)
     for source, title in (("rgb", "The product"), ("canny", "Canny edges"), ("canny_rgb", "Edges per channel")):
@@ -184,10 +186,10 @@ def insert_integrations(info: dict) -> Graph:
     """Direct addition, cross-attention and FiLM, side by side (table 1)."""
     g = Graph("insert_integrations", info, "Three ways the hint can enter, side by side: addition, cross-attention, FiLM.")
     stack, vision = _models(g)
-    g.note("Models", METHOD_NOTE + "\n\nThe three methods have the same tokens and the same replica of the encoder; only the way into the decoder differs.")
+    g.note("Addition", METHOD_NOTE + "\n\nThe three methods have the same tokens and the same replica of the encoder; only the way into the decoder differs.")
     picture = _source(g, "person")
     product = _product(g, "upper garment")
-    hint, tokens = _hint(g, product, picture[1]), None
+    hint = _hint(g, product, picture[1])
     for kind, title in (("add", "Addition"), ("cross_attention", "Cross-attention"), ("film", "FiLM")):
         method = _method(g, stack, f"method_{kind}", title, f"{title} (untrained start)", integration=kind)
         tokens = _tokens(g, method, vision, product, f"_{kind}", title)
@@ -203,7 +205,7 @@ def insert_paint_by_example(info: dict) -> Graph:
     stack, vision = _models(g)
     method = _method(g, stack)
     picture = _source(g, "person")
-    g.note("Product", METHOD_NOTE)
+    g.note("Method", METHOD_NOTE)
     product = _product(g, "upper garment")
     out = _insert(g, stack, method, vision, product, picture[0], picture[1], "_dtc", "Diffuse to Choose")
     _save(g, out, "_dtc", "Diffuse to Choose", "Diffuse to Choose")
@@ -212,7 +214,8 @@ def insert_paint_by_example(info: dict) -> Graph:
            "file that **Convert Weights** makes of it in place of the untrained tokens, and **Load CLIP Vision** with CLIP ViT-L/14. Its channels have another order and polarity: keep the layout.")
     wide = g.node("pbe_model", "FittingRoomWidenModel", group=title, title="9-channel model", model=stack["MODEL"], channels=9)
     eye = g.node("pbe_vision", "FittingRoomDemoVision", group=title, title="CLIP ViT-L", kind="clip")
-    pbe = _method(g, stack, "pbe_method", title, "Paint by Example's token (untrained start)", hint="off", image_encoder="paint_by_example", main_unet="frozen")
+    pbe = g.node("pbe_method", "FittingRoomNewMethod", group=title, title="Paint by Example's token (untrained start)", model=stack["MODEL"],
+                 method="paint_by_example", seed=0, options=json.dumps(ENCODER))
     tokens = _tokens(g, pbe, eye, product, "_pbe", title)
     condition = _condition(g, stack, tokens, picture[0], picture[1], "_pbe", title, layout="paint_by_example")
     result = _decode(g, stack, wide["MODEL"], condition, "_pbe", title)
@@ -222,11 +225,14 @@ def insert_paint_by_example(info: dict) -> Graph:
 
 WORKFLOWS = [
     _single("insert_garment", "person", "upper garment", "A garment into a photo of a person."),
-    _single("insert_furniture", "room", "furniture", "A piece of furniture into a room."),
+    _single("insert_furniture", "room", "armchair", "A piece of furniture into a room."),
     insert_accessory,
     insert_mask_styles,
-    _steps("insert_room_step_by_step", "room", (("sofa", "furniture"), ("lamp", "furniture"), ("picture", "furniture")), "Furnish an empty room, one product after the other."),
-    _steps("insert_outfit_step_by_step", "person", (("top", "upper garment"), ("trousers", "lower garment"), ("bag", "accessory")), "Try a combination of products on one person, one after the other."),
+    _steps("insert_room_step_by_step", "room", (("sofa", "sofa", "room", 1), ("lamp", "lamp", "room", 2), ("plant", "plant", "room", 3)),
+           "Furnish an empty room, one product after the other."),
+    _steps("insert_outfit_step_by_step", "person",
+           (("top", "upper garment", "person", 1), ("trousers", "lower garment", "person for lower garment", 1), ("bag", "bag", "person for bag", 1)),
+           "Try a combination of products on one person, one after the other."),
     insert_hint_variants,
     insert_integrations,
     insert_paint_by_example,

@@ -7,6 +7,7 @@ from .common import base, sample
 
 WIDTH, HEIGHT = 384, 512
 GARMENTS = {"upper": "shirt, jacket or other top", "lower": "trousers or skirt", "full": "dress or jumpsuit"}
+WORN = {"upper": "person wearing upper garment", "lower": "person wearing lower garment", "full": "person wearing dress"}
 GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 METHOD_NOTE = (
     "**IGR.** No weights of IGR are public: this one is untrained and shows the wiring. Put **Load Fitting Method** here for a trained file; "
@@ -31,7 +32,7 @@ def _restore(g: Graph, category: str) -> tuple[Node, Node, Node, Node, Node]:
                     options='{"clip_width": 64}')
     model = g.node("denoiser", "FittingRoomMethodModel", group="Method", method=method[0], model=stack["MODEL"])
     g.note("Person", PERSON_NOTE)
-    person = g.picture("person_image", "person", file="person.png", title="Person", group="Person",
+    person = g.picture("person_image", WORN[category], file="person.png", title="Person", group="Person",
                        meaning=f"The person who wears the garment ({GARMENTS[category]}), with the garment as transparency.")
     seen = g.node("garmnet", "FittingRoomGarmNetExtractor", group="Person", method=method[0], vae=stack["VAE"], image=person[0], mask=person[1],
                   category=category, clip=stack["CLIP"], width=WIDTH, height=HEIGHT)
