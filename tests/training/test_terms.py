@@ -7,6 +7,7 @@ import pytest
 import torch
 from fitting_room.data.supervision import Supervision
 from fitting_room.models.parts.attention import attend
+from fitting_room.models.parts.channels import STACK
 from fitting_room.models.parts.reference import Reference
 from fitting_room.models.parts.shadow import PICTURE, pack_picture
 from fitting_room.models.parts.sites import SITES
@@ -103,7 +104,6 @@ def some_matches(rows=2, count=25):
 
 @pytest.fixture(scope="module")
 def sift(base):
-    from fitting_room.models.parts.channels import STACK
     from fitting_room.models.sift_vton import SiftVton
 
     module = trainable(base, SiftVton, image_width=64)
@@ -383,8 +383,10 @@ def jewelry(comfyui):
     module = trainable(base, PMJewelry)
     latent, rgb = noise(2, 4, 8, 8, seed=9), torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(10))
 
+    stack = noise(2, module.config.layout.extra, H, W, seed=12)
+
     def extras(b):
-        return {PICTURE: pack_picture(rgb[b.numbers], region()[b.numbers])}
+        return {PICTURE: pack_picture(rgb[b.numbers], region()[b.numbers]), STACK: stack[b.numbers]}
 
     return Scene(base, module, lambda b: [module.patches(latent[b.numbers]), module.shadow_at_work().patches()], extras)
 
