@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--channels", type=int, default=320, help="width of the U-Net that is timed; less where memory is short")
     parser.add_argument("--flops-only", action="store_true")
     options = parser.parse_args(arguments)
     pack.load()
@@ -48,7 +49,7 @@ def main() -> int:
     pack.load_host(made.comfyui, *(() if gpu else ("--cpu",)), "--use-pytorch-cross-attention")
     result = {"size": [options.height, options.width], "flops": flops(options.height // 8, options.width // 8)}
     if not options.flops_only:
-        result["time"] = times(options.height // 8, options.width // 8, options.rounds, "cuda" if gpu else "cpu")
+        result["time"] = times(options.height // 8, options.width // 8, options.rounds, options.channels, "cuda" if gpu else "cpu")
     write(result, "cuda" if gpu else "cpu")
     print(table(result))
     return 0
@@ -121,7 +122,7 @@ def count(call) -> float:
 # ---- seconds ---------------------------------------------------------------------------------------------------------
 
 
-def times(h: int, w: int, rounds: int, device: str) -> dict:
+def times(h: int, w: int, rounds: int, channels: int, device: str) -> dict:
     """Median seconds of one guided step at which the shadow acts, and the ratio to plain sampling in the same rounds."""
     import torch
     from fitting_room.host.demo import demo_unet
@@ -130,7 +131,7 @@ def times(h: int, w: int, rounds: int, device: str) -> dict:
     seconds: dict[str, list[float]] = {name: [] for name in FORMS}
     added: dict[str, list[float]] = {name: [] for name in FORMS[1:]}
     with torch.inference_mode():
-        model = lean(demo_unet(UNetShape(in_channels=11)))
+        model = lean(demo_unet(UNetShape(in_channels=11, model_channels=channels)))
         both = conditionings(h, w)
         for name in FORMS[1:]:  # one form in memory at a time, plain sampling beside it in turn
             patched = form(model, name, h, w)
@@ -142,7 +143,7 @@ def times(h: int, w: int, rounds: int, device: str) -> dict:
             del patched
             gc.collect()
     out = {name: {"step_s": statistics.median(s), "all_s": s, "step_added": statistics.median(added.get(name, [0.0]))} for name, s in seconds.items()}
-    return {"forms": out, "rounds": rounds}
+    return {"forms": out, "rounds": rounds, "model_channels": channels}
 
 
 def lean(patcher):

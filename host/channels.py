@@ -9,7 +9,7 @@ from __future__ import annotations
 import comfy.conds
 from torch import Tensor
 
-from ..models.parts.channels import HOST_INPAINT, LATENT_CHANNELS, LAYOUTS, STACK, Layout
+from ..models.parts.channels import HOST_INPAINT, LAYOUTS, STACK, Layout
 from .models import unet_shape
 
 EXTRA = "fitting_room_extra_"
@@ -56,8 +56,8 @@ def check_input(unet, x: Tensor) -> None:
         ValueError: says what is missing.
     """
     if x.shape[1] != unet.in_channels:
+        owners = " or ".join(layout.label for layout in LAYOUTS.values() if layout.total == unet.in_channels) or "another project"
         raise ValueError(
-            f"The MODEL takes {unet.in_channels} input channels and {x.shape[1]} came; connect both outputs, positive and negative, "
-            "of the conditioning node of this method to the sampler "
-            f"(the {unet.in_channels - LATENT_CHANNELS} channels behind the latent come from there)."
+            f"The MODEL takes {unet.in_channels} input channels and {x.shape[1]} came; connect both outputs, positive and negative, of the "
+            f"conditioning node of the method it was made for ({owners}) to the sampler, or load another checkpoint."
         )

@@ -44,8 +44,8 @@ from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.layers import Layers
 from .parts.patches import Call, Joined, Memory, Patches
 from .parts.reference import Reference
-from .parts.sites import DIFFUSERS_ORDER, SITES, Site, UNetShape
-from .parts.tokens import HiddenProjection, ImageProjection, ImageTokens, Resampler, ResamplerConfig
+from .parts.sites import DIFFUSERS_ORDER, SITES, WHOLE_UNET, Site, UNetShape
+from .parts.tokens import HiddenProjection, ImageProjection, ImageTokens, Resampler, ResamplerConfig, starting_weight
 from .weights import WeightsError
 
 CATEGORIES = ("upper", "lower", "full")
@@ -60,9 +60,6 @@ ENCODERS = {
     (False, 1664): "CLIP ViT-bigG (CLIP-ViT-bigG-14-laion2B-39B-b160k)",
 }
 """(embedding?, width) -> which image encoder gives that."""
-
-WHOLE_UNET = ("time_embed.", "input_blocks.", "middle_block.", "output_blocks.", "out.")
-"""All that an SD1.5 U-Net has, by the beginnings of its LDM names."""
 
 INDEX_OF = {site: 2 * i + 1 for i, site in enumerate(DIFFUSERS_ORDER)}
 """Site -> number of its cross-attention in IP-Adapter files: odd numbers in diffusers' order, the middle one last (31)."""
@@ -305,19 +302,10 @@ class IGR(FittingMethod):
             return state
         generator = torch.Generator().manual_seed(seed)
         own = cls(config, Layers(dtype=torch.float32, device="meta")).state_dict()
-        state |= {k: _random(k, t, generator) for k, t in own.items() if k.startswith("image_proj.")}
+        state |= {k: starting_weight(k, t, generator) for k, t in own.items() if k.startswith("image_proj.")}
         base = read([f"{s.ldm_path}.attn2.{n}.weight" for s in SITES for n in ("to_k", "to_v")])
         for site, index in INDEX_OF.items():
             key, value = (base[f"{site.ldm_path}.attn2.{n}.weight"] for n in ("to_k", "to_v"))
             state[f"ip_adapter.{index}.to_k_ip.weight"] = key.clone()
             state[f"ip_adapter.{index}.to_v_ip.weight"] = torch.zeros_like(value) if config.start == "zero" else value.clone()
         return state
-
-
-def _random(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Starting weights of a projector: linear layers as torch's, norms 1 and 0, the resampler's latents small and normal."""
-    if like.ndim == 1:
-        return torch.ones(like.shape) if name.endswith("weight") else torch.zeros(like.shape)
-    if name.endswith("latents"):
-        return torch.randn(like.shape, generator=generator) * like.shape[-1] ** -0.5
-    return (torch.rand(like.shape, generator=generator) * 2 - 1) * like.shape[-1] ** -0.5

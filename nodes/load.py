@@ -88,7 +88,7 @@ class NewMethod(io.ComfyNode):
             display_name="New Fitting Method (untrained)",
             category="Fitting Room/Methods",
             description="An untrained method at its paper's starting point, for training or for trying a workflow before any weights are at hand. "
-            "AnyDressing starts with LoRA 0 and W' = W (it already lets the garment through); the other methods start as an exact no-op.",
+            "AnyDressing (LoRA 0, W' = W) and IGR (GarmNet a copy of the base) let the garment through from the start; the other methods start as an exact no-op.",
             search_aliases=["train try-on", "init", "untrained", "training-free dressing"],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 model: its width decides the method's, and what the paper copies from the base is copied from it."),

@@ -131,11 +131,13 @@ def drawn(kind: str):
     drawing = draw_picture(kind.removeprefix("depth of "), 7, 512, 384)
     if kind.startswith("depth of "):
         return Image.fromarray((drawing.depth * 255).round().astype("uint8")).convert("RGB")
-    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if kind.startswith(SCENES) else drawing.image
+    rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if scene(kind) else drawing.image
     return Image.fromarray((rgba * 255).round().astype("uint8"))
 
 
-SCENES = ("person", "head", "hand", "room", "table")  # all other kinds are things on a plain ground: nothing of them is to be repainted
+def scene(kind: str) -> bool:
+    """Whether a part of this picture is to be repainted; all other kinds ("table lamp") are things on a plain ground."""
+    return kind in ("room", "table") or kind.startswith(("person", "head for", "hand for"))
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 COLUMN, GAP, GROUP_PAD, HEADER = 400, 40, 30, 80
 PICTURES = {"LoadImage", "SaveImage", "PreviewImage", "FittingRoomDemoPicture", "MaskPreview"}
+# nodes of ours that show a picture under themselves
+PREVIEWS = {f"FittingRoom{name}" for name in (
+    "AgnosticMask", "MaskAugment", "RerenderRegion", "Depth", "Saliency", "Segment", "SiftMatches", "JewelryPlacement", "ApplyFeedback", "Curate")}
+HIGH_WIDGETS = {"FITTING_ROOM_POINTS": 280}
 COLOURS = ("#3f789e", "#8a6d3b", "#5b7f3a", "#7a4e8a", "#3a7f7a", "#88523f")
 
 
@@ -256,8 +260,15 @@ def _height(node: Node) -> int:
     specs = [spec for _, spec in _canvas_inputs(entry, node.canvas_inputs if node.canvas_type else node.inputs)]
     widgets = [s for s in specs if _kind(s) in WIDGETS and not _options(s).get("forceInput")]
     sockets = max(len(specs) - len(widgets), len(entry["output"]))
-    rows = sum(110 if _options(s).get("multiline") else 32 if _options(s).get("control_after_generate") is None else 58 for s in widgets)
-    return 44 + 24 * sockets + rows + (330 if kind in PICTURES else 0)
+    below = 330 if kind in PICTURES else 240 if kind in PREVIEWS else 110 if kind == "PreviewAny" else 0
+    return 44 + 24 * sockets + sum(map(_row_height, widgets)) + below
+
+
+def _row_height(spec) -> int:
+    options = _options(spec)
+    if high := HIGH_WIDGETS.get(options.get("widgetType"), 110 if options.get("multiline") else 0):
+        return high
+    return 32 if options.get("control_after_generate") is None else 58
 
 
 def _layout(nodes: list[Node], notes: dict[str, str]) -> tuple[dict, dict]:

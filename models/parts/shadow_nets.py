@@ -176,6 +176,8 @@ class ShadowModule(nn.Module):
 def initial_state(shapes: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Weights to start training from: He-normal convolutions; biases, residual branches and the last linear layer at zero.
 
+    The mask's last layer is a hundred times smaller, so that the soft mask starts near 0.5 and not saturated.
+
     Args:
         shapes: a `ShadowModule`'s state, for example on the meta device.
         generator: the only source of randomness.
@@ -188,7 +190,8 @@ def initial_state(shapes: Mapping[str, Tensor], generator: torch.Generator) -> d
             continue
         transposed = ".deconv" in f".{name}"  # (in,out,k,k); at stride 2 a quarter of the kernel meets each output
         fan = like.shape[0] * {4: 4, 3: 9}[like.shape[2]] if transposed else math.prod(like.shape[1:])
-        state[name] = torch.randn(like.shape, generator=generator) * math.sqrt(2 / fan)
+        scale = 0.01 if name.endswith("deconv4.weight") else 1.0
+        state[name] = torch.randn(like.shape, generator=generator) * (scale * math.sqrt(2 / fan))
     return state
 
 

@@ -63,6 +63,9 @@ SITES: tuple[Site, ...] = (
 DIFFUSERS_ORDER: tuple[Site, ...] = (*SITES[:6], *SITES[7:], SITES[6])
 """The order of diffusers' `attn_processors` (down, up, middle last), which index-named files follow."""
 
+WHOLE_UNET = ("time_embed.", "input_blocks.", "middle_block.", "output_blocks.", "out.")
+"""All that an SD1.5 U-Net has, by the beginnings of its LDM names."""
+
 DECODER_H_MULTIPLES = (4,) * 7 + (2,) * 3 + (1,) * 2
 """Width of `h` before output block 0..11, in `model_channels`."""
 

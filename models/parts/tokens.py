@@ -234,3 +234,18 @@ class ImageToken(nn.Module):
         for norm in ("final_ln", *(f"mapper.{i}.ln_{n}" for i in range(cls.BLOCKS) for n in (1, 2))):
             state |= {f"{norm}.weight": torch.ones(inputs), f"{norm}.bias": torch.zeros(inputs)}
         return state
+
+
+def starting_weight(name: str, like: Tensor, generator: torch.Generator) -> Tensor:
+    """A projector's weight to start training from: linear layers as torch's, norms 1 and 0, latents small and normal.
+
+    Args:
+        name: the weight's key.
+        like: its shape (a tensor on any device).
+        generator: of the random numbers.
+    """
+    if like.ndim == 1:
+        return torch.ones(like.shape) if name.endswith("weight") else torch.zeros(like.shape)
+    if name.endswith("latents"):
+        return torch.randn(like.shape, generator=generator) * like.shape[-1] ** -0.5
+    return (torch.rand(like.shape, generator=generator) * 2 - 1) * like.shape[-1] ** -0.5

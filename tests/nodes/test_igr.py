@@ -80,6 +80,26 @@ def test_the_reference_knows_its_category_and_size_and_has_all_sites(stack):
     assert len(stack.extract(image=stack.person.expand(2, -1, -1, -1))[0].features[SITES[0]]) == 2
 
 
+def test_two_persons_in_a_batch_equal_two_single_runs(stack):
+    import comfy.sample
+
+    persons = torch.cat((stack.person, stack.person.flip(1)))
+    noise = comfy.sample.prepare_noise(torch.zeros(2, 4, 16, 12), 1)
+
+    def restore(image, noise):
+        model = stack.apply(reference=stack.extract(image=image), tokens=stack.encode(image=image))
+        texts = stack.prompt(), stack.host.encode_text(stack.clip, "")
+        with torch.inference_mode():
+            return comfy.sample.sample(model, noise, 2, 1.5, "ddim", "normal", *texts, torch.zeros_like(noise), disable_pbar=True, seed=1)
+
+    both = restore(persons, noise)
+    for row in (0, 1):
+        assert close(both[row : row + 1], restore(persons[row : row + 1], noise[row : row + 1]), 1e-4)
+    assert not close(both[:1], restore(persons[1:], noise[:1]), 1e-3)
+    with pytest.raises(ValueError, match="2 pictures but the latent batch has 3"):
+        restore(persons, comfy.sample.prepare_noise(torch.zeros(3, 4, 16, 12), 1))
+
+
 def test_garmnet_is_out_of_memory_before_sampling_unless_it_shall_stay(stack):
     import comfy.model_management as management
 

@@ -102,3 +102,10 @@ def test_every_action_has_an_opposite_of_the_same_amount():
     for what, amount in jewelry.ACTIONS.values():
         by_what.setdefault(what, []).append(amount)
     assert all(len(pair) == 2 and pair[0] == -pair[1] > 0 for pair in by_what.values()) and set(by_what) == set(jewelry.BOUNDS)
+
+
+def test_a_state_in_words():
+    placed = jewelry.JewelryState("necklace", 100, 100, 1.0, ((20.0, 20.0), (60.0, 20.0)), length_mm=450.0, hidden_mm=180.0)
+    assert jewelry.describe(placed) == "necklace, 450 mm (180 mm behind the neck)"
+    changed = jewelry.apply_feedback(jewelry.apply_feedback(placed, "longer", 2), "bigger", 1)
+    assert jewelry.describe(changed) == "necklace, 470 mm (180 mm behind the neck), 1.05 times its size; after longer 2, bigger 1"

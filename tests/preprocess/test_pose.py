@@ -73,3 +73,16 @@ def test_other_things_get_a_sentence():
         pose.read_pose({"people": [{"pose_keypoints_2d": [1.0] * 51}]}, 10, 10)
     with pytest.raises(ValueError, match="face landmarks have no 'frames'"):
         pose.read_mesh([], 10, 10)
+
+
+def test_people_from_whatever_is_at_hand():
+    import json
+
+    from fitting_room.preprocess.pose import find_people
+
+    frame = {"people": [{"pose_keypoints_2d": [10.0, 20.0, 1.0] + [0.0] * 51}]}
+    assert find_people(None, "", None, 50, 50) == []
+    typed, given = find_people(None, json.dumps(frame), None, 50, 50), find_people(frame, "ignored", None, 50, 50)
+    assert typed[0]["nose"].tolist() == given[0]["nose"].tolist() == [10.0, 20.0]
+    with pytest.raises(ValueError, match="not JSON"):
+        find_people(None, "nose", None, 50, 50)

@@ -97,10 +97,10 @@ def necklace_feedback(info: dict) -> Graph:
     _look(g, "show_region", region[0], "Feedback", "Painted again")
     g.param("action", words, "action", "What to change: longer, shorter, bigger, left ...")
     g.param("step", words, "step", "How much; 1 is 10 mm of length.")
-    yes = g.node("style", "FittingRoomStylePreference", group="Paint", clip=stack["CLIP"], type="necklace", material="gold", modern=0.0, traditional=0.0, minimalistic=1.0)
-    no = g.node("negative", "CLIPTextEncode", group="Paint", title="Negative prompt", clip=stack["CLIP"], text="blurry, deformed")
-    first = _repaint(g, stack, head[0], piece["mask"], yes[0], no[0], "before", "Paint")
-    _repaint(g, stack, first[0], region[0], yes[0], no[0], "after", "Paint")
+    yes = g.node("style", "FittingRoomStylePreference", group="Words", clip=stack["CLIP"], type="necklace", material="gold", modern=0.0, traditional=0.0, minimalistic=1.0)
+    no = g.node("negative", "CLIPTextEncode", group="Words", title="Negative prompt", clip=stack["CLIP"], text="blurry, deformed")
+    first = _repaint(g, stack, head[0], piece["mask"], yes[0], no[0], "before", "Paint the first")
+    _repaint(g, stack, first[0], region[0], yes[0], no[0], "after", "Paint the longer one")
     return g
 
 

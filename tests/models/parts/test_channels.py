@@ -136,7 +136,7 @@ def test_a_negative_without_channels_gets_a_sentence(comfyui):
     wide = host.install(demo_unet(UNetShape(13, 32, 64, 8)), Patches(), channels=True)
     plain = [[torch.randn(1, 5, 64), {}]]
     given = host.with_channels(plain, TRY_ON, torch.zeros(1, 9, 16, 12))
-    with pytest.raises(ValueError, match="takes 13 input channels and 9 came.*positive and negative"):
+    with pytest.raises(ValueError, match="takes 13 input channels and 9 came; connect both outputs, positive and negative.*SIFT-VTON"):
         sample(wide, given, plain)
 
 
