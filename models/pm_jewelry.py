@@ -33,7 +33,8 @@ Differs from the paper, or fills what it leaves open (no code and no weights wer
   or from matches (`training/losses/targets.py`); `atv_mode="variation"` is StableVITON's own, which has no target.
 - (8)'s other weights are not given: 1 for both parts of (7) as in SGDiffusion, 0.1 for depth, 1e-3 for perception. L_depth is
   not defined (`training/losses/depth.py`); L_perception is L_adv, a cosine that must be maximised, inside the grown mask.
-- W_fs is SGDiffusion's: 10 on the squared error where the shadow's mask, grown by six cells, is.
+- W_fs is SGDiffusion's: 10 on the squared error where the shadow's mask, grown by six cells, is; `shadow_weights="vgg"` scales
+  it by what VGG's features say of piece and shadow, one reading of "weights extracted from VGG".
 - The decoder's inputs D_j and M_j do not reach the shadow's scale and bias; they see the picture, the mask, and shadows
   that the picture has already.
 """
@@ -110,7 +111,8 @@ class PMJewelry(FittingMethod):
     Config = PMJewelryConfig
     loss_weights = {"noise": 1.0, "atv": 0.0, "shadow_mask": 1.0, "shadow_noise": 1.0, "depth": 0.1, "perception": 1e-3}
     loss_options = {
-        "atv_mode": "target", "atv_blocks": (7,), "atv_fit": "box", "dice_weight": 1.0, "picture_max_timestep": 400.0, "depth_inside": 0.0,
+        "atv_mode": "target", "atv_blocks": (7,), "atv_fit": "box", "dice_weight": 1.0, "shadow_weights": "mask",
+        "picture_max_timestep": 400.0, "depth_inside": 0.0,
     }
     loss_networks = {"depth": ("depth",), "perception": ("vgg19",)}
     trainable = {"paper": Trainable(), "encoder": Trainable(("channels.", "encoder.", "warp.")), "shadow": Trainable(("shadow.",))}
@@ -225,7 +227,7 @@ class PMJewelry(FittingMethod):
         gate, inside = terms.option("picture_max_timestep"), terms.option("depth_inside")
         return terms.ask(
             noise=terms.noise, atv=lambda: terms.seen("atv"), shadow_mask=lambda: terms.seen("shadow_mask"),
-            shadow_noise=lambda: terms.shadow_noise("shadow"),
+            shadow_noise=lambda: terms.shadow_noise("shadow", "mask", terms.option("shadow_weights")),
             depth=lambda: terms.pictured("depth", gate, lambda p: p.depth_consistency("mask", inside)),
             perception=lambda: terms.pictured("perception", gate, lambda p: p.cosine_perception("mask")),
         )

@@ -24,7 +24,7 @@ from ..models.parts.watch import Watch, Watches
 from ..preprocess.matches import Matches
 from .diffusion import noise_loss
 from .losses import depth, pictures, targets
-from .losses.masks import DILATION, dilate, shadow_weight
+from .losses.masks import DILATION, dilate, shadow_weight, shadow_weight_from_features
 from .losses.watches import LocalizationWatch, ShadowWatch, SiftWatch, TargetWatch, VariationWatch
 from .networks import Networks
 from .outputs import Batch, Outputs
@@ -148,13 +148,28 @@ class Terms:
         weight = out.schedule.min_snr(out.t, self.min_snr)
         return noise_loss(out.eps, out.noise, weight.mean().expand_as(weight) if product else weight, self.region)
 
-    def shadow_noise(self, shadow: str) -> Tensor:
-        """See the protocol."""
+    def shadow_noise(self, shadow: str, mask: str, weights: str) -> Tensor:
+        """See the protocol.
+
+        Raises:
+            ValueError: unknown weights.
+        """
         out, true = self.outputs, self.batch.get(shadow)
+        if weights not in ("mask", "vgg"):
+            raise ValueError(f"The weights of the shadow's noise are {weights!r}; choose mask or vgg.")
         if true is None:
             return self._zeros()
-        region = shadow_weight(true.to(out.eps.device), tuple(out.eps.shape[-2:]))
+        true, size = true.to(out.eps.device).float(), tuple(out.eps.shape[-2:])
+        region = shadow_weight(true, size) if weights == "mask" else self._region_by_vgg(true, mask, size)
         return noise_loss(out.eps, out.noise, torch.ones(len(self.batch)), region)
+
+    @torch.no_grad()
+    def _region_by_vgg(self, true: Tensor, mask: str, size: tuple[int, int]) -> Tensor:
+        """W_fs from what grey in place of piece and shadow changes in VGG-19's relu2_2."""
+        vgg, covered = self.networks.get("vgg19", "shadow_noise"), torch.maximum(true, self.need(mask, "shadow_noise").to(true))
+        person = pictures.unit(as_picture(self.need("person", "shadow_noise").to(true.device)))
+        features, without = (vgg(p, ("relu2_2",))[0] for p in (person, person * (1 - covered) + 0.5 * covered))
+        return shadow_weight_from_features(features, without, true, size)
 
     def pictured(self, term: str, max_timestep: float, compute: Callable[[Shown], Tensor]) -> Tensor:
         """See the protocol."""
@@ -177,6 +192,11 @@ class Terms:
         return torch.zeros(len(self.batch), device=self.batch.z0.device)
 
 
+def as_picture(person: Tensor) -> Tensor:
+    """Bytes 0..255 -> -1..1; what is a picture in -1..1 already stays."""
+    return person.float() / 127.5 - 1 if person.dtype == torch.uint8 else person
+
+
 @dataclass
 class Shown:
     """Decoded predictions beside the truth: `models.parts.terms.Pictures`.
@@ -193,8 +213,7 @@ class Shown:
     @property
     def real(self) -> Tensor:
         """The truth, (R,3,H,W), -1..1."""
-        person = self.terms.need("person", self.term)[self.rows].to(self.generated.device)
-        return person.float() / 127.5 - 1 if person.dtype == torch.uint8 else person
+        return as_picture(self.terms.need("person", self.term)[self.rows].to(self.generated.device))
 
     def mask(self, name: str) -> Tensor:
         """A mask of these rows."""

@@ -77,8 +77,8 @@ class Terms(Protocol):
     def noise(self, product: bool = False) -> Tensor:
         """w(t) mean (eps - eps_theta)^2; as a product of the batch's two means where asked (SIFT-VTON's released code)."""
 
-    def shadow_noise(self, shadow: str) -> Tensor:
-        """PM-Jewelry, equation 6; zeros without true masks."""
+    def shadow_noise(self, shadow: str, mask: str, weights: str) -> Tensor:
+        """PM-Jewelry, equation 6, with W_fs from the "mask" or from "vgg"; zeros without true masks."""
 
     def pictured(self, term: str, max_timestep: float, compute: Callable[[Pictures], Tensor]) -> Tensor:
         """A term on decoded predictions, for samples with t <= max_timestep that see their condition; 0 for the others."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fitting_room.data.supervision import Supervision
 from fitting_room.models.parts.attention import attend
+from fitting_room.models.parts.channels import STACK
 from fitting_room.models.parts.reference import Reference
 from fitting_room.models.parts.shadow import PICTURE, pack_picture
 from fitting_room.models.parts.sites import SITES
@@ -103,7 +104,6 @@ def some_matches(rows=2, count=25):
 
 @pytest.fixture(scope="module")
 def sift(base):
-    from fitting_room.models.parts.channels import STACK
     from fitting_room.models.sift_vton import SiftVton
 
     module = trainable(base, SiftVton, image_width=64)
@@ -218,6 +218,20 @@ def test_checkpointing_gives_the_same_term_and_gradient(sift):
         gradients.append(torch.autograd.grad(values["sift"].sum() + values["noise"].sum(), weights, allow_unused=True))
     for a, c in zip(*gradients):
         torch.testing.assert_close(a, c, rtol=1e-4, atol=1e-6)
+
+
+def test_in_half_precision_the_terms_stay_near(sift):
+    b = batch(worn=torch.ones(2, 1, *SIZE), **some_matches())
+    weights = {"sift": 1.0, "atv": 1.0}
+
+    def halved(run):
+        with torch.autocast("cpu", torch.bfloat16):
+            return run()
+
+    full, half = sift.step(b, weights)[0], sift.step(b, weights, also=halved)[0]
+    for name in weights:
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], full[name], rtol=0.05, atol=0.05)
 
 
 def test_variation_needs_the_worn_garment(sift):
@@ -369,8 +383,10 @@ def jewelry(comfyui):
     module = trainable(base, PMJewelry)
     latent, rgb = noise(2, 4, 8, 8, seed=9), torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(10))
 
+    stack = noise(2, module.config.layout.extra, H, W, seed=12)
+
     def extras(b):
-        return {PICTURE: pack_picture(rgb[b.numbers], region()[b.numbers])}
+        return {PICTURE: pack_picture(rgb[b.numbers], region()[b.numbers]), STACK: stack[b.numbers]}
 
     return Scene(base, module, lambda b: [module.patches(latent[b.numbers]), module.shadow_at_work().patches()], extras)
 
@@ -428,6 +444,11 @@ def test_the_shadow_terms_are_equations_four_and_six(jewelry):
     predictor = list(jewelry.module.shadow.mask_predictor.parameters())
     assert all(g.any() for g in torch.autograd.grad(values["shadow_mask"].sum(), predictor, retain_graph=True))
     assert jewelry.step(b, {"shadow_mask": 1.0}, {"dice_weight": 0.1})[0]["shadow_mask"][0] < values["shadow_mask"][0]
+    by_vgg = jewelry.step(b, {"shadow_noise": 1.0}, {"shadow_weights": "vgg"}, networks=jewelry_networks())[0]["shadow_noise"]
+    plain = ((eps - b.noise) ** 2).mean((1, 2, 3))
+    assert (by_vgg > plain).all() and (by_vgg < values["shadow_noise"]).all()  # between 1 and 10 where the mask's are 10
+    with pytest.raises(ValueError, match="mask or vgg"):
+        jewelry.step(b, {"shadow_noise": 1.0}, {"shadow_weights": "depth"})
     none = jewelry.step(batch(mask=region(), item_mask=item_region()), {"shadow_mask": 1.0, "shadow_noise": 1.0})[0]
     assert none["shadow_mask"].tolist() == none["shadow_noise"].tolist() == [0.0, 0.0]
 
