@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 from ..preprocess.curate import from_parse
 from ..preprocess.letterbox import fitted_size
 from ..preprocess.masks import Wish, agnostic_mask
-from ..preprocess.matches import from_json
+from ..preprocess.matches import Matches, from_json
 from ..preprocess.pictures import read_picture
 from .curation import read_labels
 from .pairs import ItemFiles, Record
@@ -82,8 +82,11 @@ class Fit:
         return (points + 0.5) * ratio - 0.5 + torch.tensor([self.left, self.top], dtype=points.dtype)
 
 
-def read_sample(record: Record, height: int, width: int) -> Sample:
+def read_sample(record: Record, height: int, width: int, matches: Matches | None = None) -> Sample:
     """A record's files as a `Sample` of height x width.
+
+    Args:
+        matches: of the first item, in place of its file.
 
     Raises:
         DataError: a file that is missing, no picture, of other proportions than the person's picture, or an empty mask.
@@ -91,7 +94,7 @@ def read_sample(record: Record, height: int, width: int) -> Sample:
     picture = load(record.person)
     size = tuple(picture.shape[-2:])
     fit, notes = Fit(size, (height, width)), []
-    items = tuple(_item(record, files, fit, notes) for files in record.things())
+    items = tuple(_item(record, files, fit, notes, matches if number == 0 else None) for number, files in enumerate(record.things()))
     mask = _repaint(record, fit, items, notes)
     maps = {
         name: None if path is None else fit.picture(_same(load_grey(path), size, path), 0.0)
@@ -123,12 +126,12 @@ def _same(tensor: Tensor, size: tuple[int, int], path: Path) -> Tensor:
     return tensor
 
 
-def _item(record: Record, files: ItemFiles, fit: Fit, notes: list[str]) -> Item:
+def _item(record: Record, files: ItemFiles, fit: Fit, notes: list[str], matches: Matches | None) -> Item:
     picture = load(files.picture)
     own = Fit(tuple(picture.shape[-2:]), fit.target)
     mask = None if files.mask is None else own.mask(_filled(_same_item(load_grey(files.mask), picture, files.mask), files.mask))
     worn = _worn(record, files, fit, notes)
-    return Item(own.picture(picture), files.slot, mask, worn, _matches(files, fit, own))
+    return Item(own.picture(picture), files.slot, mask, worn, _matches(files, fit, own, matches))
 
 
 def _same_item(mask: Tensor, picture: Tensor, path: Path) -> Tensor:
@@ -163,11 +166,11 @@ def _labels(record: Record) -> np.ndarray:
         raise DataError(str(error)) from None
 
 
-def _matches(files: ItemFiles, fit: Fit, own: Fit) -> Tensor | None:
-    if files.matches is None:
+def _matches(files: ItemFiles, fit: Fit, own: Fit, found: Matches | None = None) -> Tensor | None:
+    if found is None and files.matches is None:
         return None
     try:
-        found = from_json(files.matches.read_text(encoding="utf-8"), name=files.matches.name)
+        found = found or from_json(files.matches.read_text(encoding="utf-8"), name=files.matches.name)
     except (OSError, ValueError) as error:
         raise DataError(f"{files.matches.name}: {error}") from None
     points = torch.from_numpy(found.points[found.valid].astype(np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 
 import torch
 
@@ -21,11 +22,20 @@ class PairSource:
         height, width: of the pictures, multiples of 8.
         settings: augmentation; see `data.augment`.
         needs: what every sample must have (`data.check.NEEDS`).
+        matches: one per sample in place of the data set's own, or ().
+
+    Raises:
+        ValueError: an augmentation that is not known, or another number of matches than of samples.
     """
 
-    def __init__(self, pairs: Pairs, height: int, width: int, settings: Mapping[str, float] | None = None, needs: tuple[str, ...] = ()):
+    def __init__(
+        self, pairs: Pairs, height: int, width: int, settings: Mapping[str, float] | None = None, needs: tuple[str, ...] = (), matches: tuple = ()
+    ):
         self.pairs, self.height, self.width, self.settings, self.needs = pairs, height, width, dict(settings or {}), needs
         check_settings(self.settings)
+        if matches and len(matches) != len(pairs):
+            raise ValueError(f"Matches of {len(matches)} pairs came for a data set of {len(pairs)}; give one per pair in its order, or disconnect them to use the data set's own files.")
+        self.matches = matches
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -42,7 +52,7 @@ class PairSource:
         """
         record = self.pairs[index]
         try:
-            sample = read_sample(record, self.height, self.width)
+            sample = read_sample(record, self.height, self.width, self.matches[index] if self.matches else None)
         except OSError as error:
             raise DataError(f"{record.name}: {error}") from None
         if missing := [m for need in self.needs if (m := _missing(sample, need))]:
@@ -54,7 +64,8 @@ class PairSource:
         record = self.pairs[index]
         files = [(str(p), *self._stat(p)) for p in record.files()]
         slots = [i.slot for i in record.things()]
-        return repr((record.name, record.category, record.scheme, str(record.caption), slots, files, self.height, self.width))
+        given = self.matches[index].points.tobytes() if self.matches else b""
+        return repr((record.name, given, record.category, record.scheme, str(record.caption), slots, files, self.height, self.width))
 
     @staticmethod
     def _stat(path) -> tuple[int, int]:
@@ -66,4 +77,5 @@ class PairSource:
 
     def fingerprint(self) -> str:
         """Which data set this is."""
-        return self.pairs.fingerprint()
+        given = blake2b(b"".join(m.points.tobytes() for m in self.matches), digest_size=8).hexdigest() if self.matches else ""
+        return self.pairs.fingerprint() + given

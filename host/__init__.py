@@ -91,6 +91,7 @@ from .reference import (
 from .training import (
     best_precision,
     learning,
+    load_models,
     Studio,
 )
 from .vision import (
@@ -142,6 +143,7 @@ __all__ = [
     "latent_size",
     "layers",
     "learning",
+    "load_models",
     "LAYOUTS",
     "load_depthfm",
     "load_whole",

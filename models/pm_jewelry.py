@@ -41,6 +41,7 @@ Differs from the paper, or fills what it leaves open (no code and no weights wer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,7 +51,7 @@ from torch import Tensor, nn
 from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import JEWELRY, JEWELRY_ENCODED, LATENT_CHANNELS, AddedChannels, Layout, full_stack, input_columns
 from .parts.layers import Layers
-from .parts.patches import Call, Patches
+from .parts.patches import Call, Memo, Patches
 from .parts.shadow import Shadow
 from .parts.shadow_nets import ShadowModule
 from .parts.shadow_nets import initial_state as shadow_state
@@ -156,16 +157,17 @@ class PMJewelry(FittingMethod):
         if latent.shape[-2:] != x.shape[-2:]:
             sizes = [f"{8 * t.shape[-1]} x {8 * t.shape[-2]}" for t in (latent, x)]
             raise ValueError(
-                f"The jewelry was encoded at {sizes[0]} and {sizes[1]} is sampled; this file's encoder reads both together, so set "
-                "width and height of the Jewelry Encoder to the size that is sampled."
+                f"The jewelry was encoded at {sizes[0]} and {sizes[1]} is sampled; this file's encoder reads both together, "
+                "so sample the whole picture, without a conditioning area."
             )
         return self.encoder(x, call.select(call.timesteps), call.select(call.context), call.per_image(latent, "The jewelry"))
 
-    def patches(self, latent: Tensor, strength: float = 1.0) -> Patches:
+    def patches(self, jewelry: Tensor | Callable[[int, int], Tensor], strength: float = 1.0) -> Patches:
         """What the zero cross-attentions (appendix B.1) and the extra input channels of a 4- or 9-channel U-Net ask.
 
         Args:
-            latent: (R,4,h',w'), scaled, of the jewelry on a plain background; R is 1 or the size of the latent batch.
+            jewelry: the scaled latent (R,4,h',w') of the piece on a plain background, R = 1 or the size of the latent batch; or a
+                function (latent height, latent width) -> that latent, called once when the size that is sampled is known.
             strength: of the zero cross-attentions, 1 in the paper; at 0 nothing is done.
 
         Raises:
@@ -174,18 +176,24 @@ class PMJewelry(FittingMethod):
         self._require(self.encoder, "jewelry encoder", "Shadow Module")
         if strength == 0.0:
             return Patches()
-        generation, cached = object(), self.config.encoder_input == "reference"
+        generation = object()  # two nodes with other pieces must not share what is kept for the generation
+        compute = partial(self.cached_features, generation) if self.config.encoder_input == "reference" else self.stack_features
 
-        def features(call: Call) -> list[Tensor]:
-            if generation not in call.scratch:
-                z = latent.to(call.x)
-                call.scratch[generation] = self.cached_features(generation, z, call) if cached else self.stack_features(z, call)
-            return call.scratch[generation]
+        def start(memo: Memo, height: int, width: int) -> None:
+            if callable(jewelry):
+                memo.once(generation, lambda: jewelry(height, width))
+
+        def prepare(call: Call) -> None:
+            latent = jewelry
+            if callable(jewelry):
+                size = call.x.shape[-2:]
+                latent = jewelry(*size) if call.memo is None else call.memo.once(generation, lambda: jewelry(*size))
+            call.scratch[generation] = compute(latent.to(call.x), call)
 
         def warp(block: int, h: Tensor, call: Call) -> Tensor:
-            return self.warp.draw(block, h, features(call), strength, call)
+            return self.warp.draw(block, h, call.scratch[generation], strength, call)
 
-        return Patches(entry=self.channels, decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
+        return Patches(start=start, prepare=prepare, entry=self.channels, decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
 
     def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0, soft: bool = False) -> Shadow:
         """The shadow module with its settings (`Shadow`).

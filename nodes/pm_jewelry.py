@@ -13,7 +13,6 @@ from ..host import (
     install,
     io,
     latent_samples,
-    latent_size,
     one_call,
     ui,
     with_attachment,
@@ -24,9 +23,10 @@ from ..models.parts.shadow import PICTURE, hard_mask, pack_picture
 from ..models.pm_jewelry import LAYOUTS
 from ..preprocess.arrays import as_mask, fit_mask
 from ..preprocess.jewelry_maps import JewelryMaps, jewelry_maps, latent_grid, map_channel
-from ..preprocess.letterbox import cut_out, flatten_alpha, letterbox
+from ..preprocess.letterbox import cut_out, flatten_alpha
 from .anydressing import require
-from .sockets import Method, check_range, check_sides, percent_inputs
+from .sift_vton import garment_encoder
+from .sockets import Method, check_range, percent_inputs
 
 CATEGORY = "Fitting Room/PM-Jewelry"
 ALIASES = ["pm-jewelry", "jewellery", "jewelry try-on", "earrings", "necklace", "ring", "bracelet", "vton"]
@@ -105,30 +105,27 @@ class JewelryEncoder(io.ComfyNode):
                 io.Model.Input("model", tooltip="An SD1.5 model of 4 or 9 input channels, or a PM-Jewelry checkpoint (11 or 17)."),
                 Method.Input("method", tooltip="A PM-Jewelry method, loaded or new."),
                 io.Vae.Input("vae", tooltip="The VAE of an SD1.5 model."),
-                io.Image.Input("jewelry", tooltip="The piece on a plain background. Any size; it is fitted into width x height on white, never stretched. A batch is one piece per picture of the latent batch."),
+                io.Image.Input("jewelry", tooltip="The piece on a plain background. Any size; it is fitted into the size that is sampled on white, never stretched. A batch is one piece per picture of the latent batch."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=4.0, step=0.05, tooltip="How strongly the piece enters; 1 as in the paper. 0 leaves the model exactly as it was."),
                 *percent_inputs(),
                 io.Mask.Input("jewelry_mask", optional=True, tooltip="Where the piece is (1 = jewelry); the rest becomes white. Without it the whole picture is used."),
-                io.Int.Input("width", default=384, min=64, max=2048, step=8, optional=True, advanced=True, tooltip="Width in pixels at which the piece is looked at. Files whose encoder reads the whole stack need the width that is sampled."),
-                io.Int.Input("height", default=512, min=64, max=2048, step=8, optional=True, advanced=True, tooltip="Height in pixels at which the piece is looked at."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model that sees the jewelry.")],
         )
 
     @classmethod
-    def validate_inputs(cls, start_percent=None, end_percent=None, width=None, height=None):
-        sides = check_sides(width, height)
-        return check_range(start_percent, end_percent) if sides is True else sides
+    def validate_inputs(cls, start_percent=None, end_percent=None):
+        return check_range(start_percent, end_percent)
 
     @classmethod
-    def execute(cls, model, method, vae, jewelry, strength, start_percent, end_percent, jewelry_mask=None, width=384, height=512):
+    def execute(cls, model, method, vae, jewelry, strength, start_percent, end_percent, jewelry_mask=None):
         module = require(method, "pm_jewelry", "PM-Jewelry").module
         check_fits(model, method)
         channel_route(model, module.config.layout)
-        latent_size(width, height)
         jewelry = flatten_alpha(jewelry)
-        latent = encode_latent(vae, letterbox(jewelry if jewelry_mask is None else cut_out(jewelry, jewelry_mask), height, width))
-        return io.NodeOutput(install(model, module.patches(latent, strength), method.managed, start_percent, end_percent, channels=True))
+        jewelry = jewelry if jewelry_mask is None else cut_out(jewelry, jewelry_mask)
+        patches = module.patches(garment_encoder(vae, jewelry), strength)
+        return io.NodeOutput(install(model, patches, method.managed, start_percent, end_percent, channels=True))
 
 
 class ShadowModule(io.ComfyNode):

@@ -292,7 +292,9 @@ class Trainer:
             drawn = preview.draw(self.task, items, self.config, self.hooks.stop)
         finally:
             self.ema.swap(self.parameters)
-        sheet = preview.sheet(drawn, preview.curve(self.journal.history, self.done, self.config.steps))
+        true = [self.task.target(self.source.sample(i, None)) for i in chosen]
+        shown = [(item.name, *pictures) for item, pictures in zip(items, zip(true, drawn))]
+        sheet = preview.sheet(shown, preview.curve(self.journal.history, self.done, self.config.steps))
         preview.write(sheet, self.folder / f"validation-{self.done:08}.jpg")
         return sheet
 

@@ -17,19 +17,18 @@ PAPER, INK, PALE = "#fbfaf7", "#222222", "#d9d6cf"
 
 
 @torch.no_grad()
-def draw(task, items: list, config: TrainConfig, stop: Callable[[], None] = lambda: None) -> list[tuple[str, Tensor, Tensor]]:
-    """Draw samples with deterministic DDIM from noise that depends on the seed and the sample's place alone.
+def draw(task, items: list, config: TrainConfig, stop: Callable[[], None] = lambda: None) -> list[Tensor]:
+    """Draw encoded samples with deterministic DDIM from noise that depends on the seed and the sample's place alone.
 
     Returns:
-        per sample its name, the true picture and the drawn one, (3,H,W) in 0..1 each.
+        per sample its drawn picture (3,H,W) in 0..1.
     """
     out = []
     for place, item in enumerate(items):
         batch = task.batches([item], [place])[0]
         noise = torch.randn(batch.z0.shape, generator=generator(config.seed, "validation", place))
         z = ddim(task, batch, noise.to(batch.z0), config.validation_steps, config.guidance, stop)
-        true, drawn = task.studio.pictures(torch.cat((batch.z0, z)))
-        out.append((item.name, true, drawn))
+        out.append(task.studio.pictures(z)[0])
     return out
 
 

@@ -18,6 +18,7 @@ from ..data.pairs import Pairs
 from ..data.source import PairSource
 from ..models import weights
 from ..models.weights import Header
+from ..preprocess.matches import from_json
 from . import checkpoint, parallel
 from .config import TrainConfig
 from .loop import Hooks, Result, Trainer
@@ -59,6 +60,8 @@ def train(
     """
     shared = shared or parallel.choose(config.accumulate)
     trainer = prepare(studio, method, pairs, config, folder, cache, hooks, supervision, networks, shared)
+    if trainer.task.weights.get("sift"):
+        trainer.notes.append(matched(pairs, supervision))
     result = trainer.run(resume)
     samples = result.steps * config.batch * config.accumulate * shared.size
     header = replace(
@@ -69,11 +72,30 @@ def train(
     return Finished(header, result.tensors, result, describe(trainer, result, files), files)
 
 
+def matched(pairs: Pairs, supervision=None) -> str:
+    """How many pairs have SIFT matches, in a sentence."""
+    own = getattr(supervision, "matches", ())
+    counts = [m.count for m in own] if own else [_matches_in(r) for r in pairs]
+    without = [r.name for r, count in zip(pairs, counts) if not count]
+    if not without:
+        return f"All {len(pairs)} pairs have SIFT matches ({sum(counts)})."
+    return (
+        f"{len(without)} of {len(pairs)} pairs have no SIFT matches and train on the noise loss alone ({', '.join(without[:5])}{' ...' if len(without) > 5 else ''}); "
+        f"the others have {sum(counts)}."
+    )
+
+
+def _matches_in(record) -> int:
+    path = record.things()[0].matches
+    return 0 if path is None else from_json(path.read_text(encoding="utf-8"), name=path.name).count
+
+
 def prepare(studio, method, pairs, config, folder, cache=None, hooks=None, supervision=None, networks=None, shared=None) -> Trainer:
     """The trainer of a run, ready to start."""
     kind = method.module.kind
     task = task_class(kind)(studio, method, config, supervision, networks)
-    source = PairSource(pairs, config.height, config.width, config.augment, NEEDS[kind])
+    matches = getattr(supervision, "matches", ())
+    source = PairSource(pairs, config.height, config.width, config.augment, NEEDS[kind], matches)
     return Trainer(task, source, config, folder, hooks, cache, shared)
 
 

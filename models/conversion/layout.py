@@ -107,7 +107,7 @@ class Sorter:
         )]
         self.drop("position numbers of the image encoder", "they only count", names={f"{VISION}vision_model.embeddings.position_ids"})
         if vision := self.take(VISION):
-            out.append(Companion("clip_vision", "-clip-vision", f"Image encoder (CLIP ViT-L/14) of {name}; load it with Load CLIP Vision.", vision))
+            out.append(Companion("clip_vision", "-clip-vision", f"Image encoder (CLIP ViT-L/14, without its projection) of {name}; load it with Load CLIP Vision.", vision))
         return tuple(out)
 
     def shape(self) -> UNetShape:

@@ -33,7 +33,7 @@ def case() -> Case:
     def apply(model, method, rows=1, strength=1.0, start=0.0, end=1.0, shadow=None, threshold=0.5, max_timestep=700):
         jewelry = torch.rand(rows, 96, 64, 3, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
-            model = nodes.JewelryEncoder.execute(model, method, vae, jewelry, strength, start, end, None, 64, 96).result[0]
+            model = nodes.JewelryEncoder.execute(model, method, vae, jewelry, strength, start, end).result[0]
             shadow = strength if shadow is None else shadow
             return nodes.ShadowModule.execute(model, method, shadow, threshold, max_timestep).result[0]
 

@@ -355,5 +355,5 @@ def test_a_conditioning_without_the_pictures_is_refused(bases):
 
 def test_stack_mode_refuses_a_jewelry_latent_of_another_size(bases):
     method, (x, t, context) = new(bases[11], shadow=False, encoder_input="stack"), inputs(11)
-    with pytest.raises(ValueError, match="64 x 64 and 96 x 128"):
+    with pytest.raises(ValueError, match="encoded at 64 x 64 and 96 x 128 is sampled"):
         run(bases[11], [method.module.patches(torch.zeros(1, 4, 8, 8))], x, t, context)

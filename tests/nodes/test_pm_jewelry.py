@@ -28,10 +28,10 @@ class World:
         with torch.inference_mode():
             return self.nodes.JewelryConditioning.execute(*self.texts, self.vae, *(given or pictures()), **options).result
 
-    def encoder(self, base, method, strength=1.0, width=96, height=128, **options):
+    def encoder(self, base, method, strength=1.0, start=0.0, end=1.0, **options):
         jewelry = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(6))
         with torch.inference_mode():
-            return self.nodes.JewelryEncoder.execute(base, method, self.vae, jewelry, strength, 0.0, 1.0, width=width, height=height, **options).result[0]
+            return self.nodes.JewelryEncoder.execute(base, method, self.vae, jewelry, strength, start, end, **options).result[0]
 
     def shadow(self, model, method, strength=1.0, threshold=0.5, max_timestep=700):
         return self.nodes.ShadowModule.execute(model, method, strength, threshold, max_timestep).result[0]
@@ -166,19 +166,36 @@ def test_a_method_of_another_paper_is_refused(world):
             call()
 
 
-def test_ranges_and_sides_are_checked_before_running(world):
+def test_ranges_are_checked_before_running(world):
     check = world.nodes.JewelryEncoder.validate_inputs
-    assert check(0.0, 1.0, 384, 512) is True
-    assert "start must not lie after the end" in check(0.8, 0.2, 384, 512) and "multiple of 8" in check(0.0, 1.0, 385, 512)
+    assert check(0.0, 1.0) is True and "start must not lie after the end" in check(0.8, 0.2)
+
+
+def test_the_mask_of_the_piece_takes_its_background_away(world):
+    base, (positive, negative, _) = world.bases[11], world.conditioning()
+    method, mask = randomise(world.method(base, shadow=False)), torch.zeros(1, 40, 60)
+    mask[:, 10:30, 20:40] = 1
+    cut = sample(world.encoder(base, method, jewelry_mask=mask), positive, negative)
+    assert not close(cut, sample(world.encoder(base, method), positive, negative), 1e-3)
+
+
+def test_the_piece_is_encoded_once_per_generation_at_the_size_that_is_sampled(world, monkeypatch):
+    from fitting_room.nodes import sift_vton
+
+    sizes, real = [], sift_vton.encode_latent
+    monkeypatch.setattr(sift_vton, "encode_latent", lambda vae, image: sizes.append(tuple(image.shape[1:3])) or real(vae, image))
+    base, (positive, negative, _) = world.bases[11], world.conditioning()
+    model = world.encoder(base, randomise(world.method(base, shadow=False)))
+    assert sizes == []
+    sample(model, positive, negative, steps=3)
+    assert sizes == [(128, 96)]
 
 
 def test_the_channels_stay_when_the_encoder_acts_in_a_part_of_the_steps_only(world):
     """start_percent and end_percent belong to the zero cross-attention; the inputs of eq. 1 are there at every step."""
     base, (positive, negative, _) = world.bases[4], world.conditioning()
     method = randomise(world.method(base, shadow=False))
-    jewelry = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(6))
-    with torch.inference_mode():
-        late = world.nodes.JewelryEncoder.execute(base, method, world.vae, jewelry, 1.0, 1.0, 1.0, width=96, height=128).result[0]
+    late = world.encoder(base, method, start=1.0)
     off = sample(world.encoder(base, method, 0.0), positive, negative, steps=1)
     assert not close(sample(late, positive, negative, steps=1), off, 1e-3)
 

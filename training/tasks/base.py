@@ -147,6 +147,10 @@ class Task:
         """What frozen networks say of a sample; with its "z0". The same sample always gives the same."""
         raise NotImplementedError
 
+    def target(self, sample: Sample) -> Tensor:
+        """The picture that is to be drawn, (3,H,W) in 0..1."""
+        return sample.person
+
     def identity(self) -> str:
         """What `encode` depends on beside the sample: kept encodings of another identity are not used."""
         return f"{self.kind} {self.config.width}x{self.config.height}"

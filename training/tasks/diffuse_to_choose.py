@@ -12,6 +12,7 @@ from torch import Tensor
 from ...data.sample import Sample
 from ...models.diffuse_to_choose import DiffuseToChoose
 from ...models.parts.channels import HOST_INPAINT, LATENT_CHANNELS, MASKED_EXTRA
+from ...models.parts.tokens import nulls
 from ...models.parts.watch import Watch
 from ...preprocess.hint import over_masked, place_hint
 from ...preprocess.masks import agnostic_image, augment
@@ -88,7 +89,7 @@ class DiffuseToChooseTask(Task):
         """The denoiser on the masked picture, with the hint's modulation; dropped rows get the learned null in place of tokens."""
         with self.studio.computing():
             tokens = self.module.tokens(batch.tensors["states"])
-        context = torch.where(kept[:, None, None], tokens, self.module.null(tokens))
+        context = torch.where(kept[:, None, None], tokens, nulls(self.module.tokens, tokens))
         x, extras = self.input(batch, z_t)
         hint = batch.get("hint")
         if hint is not None and hint.dtype is torch.uint8:

@@ -60,6 +60,10 @@ class IGRTask(Task):
             tensors["states"] = self._state(crop[0].movedim(-1, 0))
         return Encoded(sample.name, tensors, {"category": category})
 
+    def target(self, sample: Sample) -> Tensor:
+        """The flat garment."""
+        return sample.item.picture
+
     def identity(self) -> str:
         """The cut-out's settings and the prompts are part of what is kept."""
         config = self.module.config
