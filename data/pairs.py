@@ -1,53 +1,39 @@
-"""FITTING_PAIRS: a data set of persons and the garments they wear, as names of files; pictures are read when they are asked for.
-
-Layouts:
-- viton-hd    <root>/<split>/image, cloth, and what else there is of cloth-mask, agnostic-mask, image-parse-v3, openpose_json,
-              image-densepose, image-densepose_siftvton, cloth_parse-bytedance; <root>/<split>_pairs.txt names the persons
-- dress-code  <root>/{upper_body,lower_body,dresses}/images, label_maps, keypoints, dense; their <split>_pairs*.txt
-- folder      <root>/person, garment, and what else there is of mask (the worn garment), garment_mask, agnostic_mask, parse, keypoints,
-              densepose; files of one pair share their name
-The garment is always the one the person wears: a second column in VITON-HD's lists (another garment to try on) is not read.
-"""
+"""FITTING_PAIRS: a data set of persons and what they wear, as names of files; pictures are read when they are asked for."""
 
 import json
-import os
+
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from ..preprocess.match_cache import PairFiles
+from .layouts import files_in
 
-LAYOUTS = ("viton-hd", "dress-code", "folder")
-SPLITS = ("train", "test")
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# what a record may have, and where it is: (folders, what follows the name, suffixes)
-VITON_HD = {
-    "person": (("image",), "", PICTURES), "garment": (("cloth",), "", PICTURES), "garment_mask": (("cloth-mask", "cloth_mask"), "", PICTURES),
-    "agnostic_mask": (("agnostic-mask", "agnostic_mask"), "_mask", PICTURES), "parse": (("image-parse-v3", "image-parse"), "", (".png",)),
-    "densepose": (("image-densepose",), "", PICTURES), "densepose_labels": (("image-densepose_siftvton",), "", (".png",)),
-    "garment_parse": (("cloth_parse-bytedance",), "", (".png",)), "keypoints": (("openpose_json", "openpose-json"), "_keypoints", (".json",)),
-}
-DRESS_CODE = {
-    "person": (("images",), "_0", PICTURES), "garment": (("images",), "_1", PICTURES), "parse": (("label_maps",), "_4", (".png",)),
-    "densepose": (("dense",), "_5", (".png",)), "keypoints": (("keypoints",), "_2", (".json",)),
-}
-FOLDER = {
-    "person": (("person",), "", PICTURES), "garment": (("garment",), "", PICTURES), "worn_mask": (("mask",), "", PICTURES),
-    "garment_mask": (("garment_mask",), "", PICTURES), "agnostic_mask": (("agnostic_mask",), "", PICTURES), "parse": (("parse",), "", (".png",)),
-    "densepose": (("densepose",), "", PICTURES), "keypoints": (("keypoints",), "", (".json",)),
-}
-CATEGORIES = {"upper_body": "upper", "lower_body": "lower", "dresses": "full"}
 DRESS_CODE_CANVAS = (384, 512)   # width, height its keypoints refer to, whatever size the pictures have
 
 
 @dataclass(frozen=True)
-class Record:
-    """The files of one pair; None where there is none.
+class ItemFiles:
+    """The files of one thing that is worn or placed; None where there is none."""
 
-    category is upper, lower or full, "" where unknown; scheme names the parse map's labels (`preprocess.parts`). worn_mask is the
-    garment on the person, garment_mask the garment in its product photo, densepose_labels a loss-free DensePose picture.
+    slot: str
+    picture: Path
+    mask: Path | None = None
+    worn: Path | None = None
+    matches: Path | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """The files of one sample; None where there is none.
+
+    category is upper, lower or full, or a kind of jewelry, "" where unknown; scheme names the parse map's labels
+    (`preprocess.parts`). worn_mask is the garment on the person, garment_mask the garment in its product photo, densepose_labels a
+    loss-free DensePose picture; agnostic_mask says what is repainted. garment is the first thing worn; items are all of them where there may be
+    several. caption is text, or a file with it.
     """
 
     name: str
@@ -63,15 +49,32 @@ class Record:
     densepose_labels: Path | None = None
     garment_parse: Path | None = None
     keypoints: Path | None = None
+    depth: Path | None = None
+    saliency: Path | None = None
+    shadow: Path | None = None
+    matches: Path | None = None
+    caption: Path | str = ""
+    items: tuple[ItemFiles, ...] = ()
+
+    def things(self) -> tuple[ItemFiles, ...]:
+        """All that is worn or placed, at least one."""
+        return self.items or (ItemFiles(self.category or "upper", self.garment, self.garment_mask, self.worn_mask, self.matches),)
+
+    def files(self) -> list[Path]:
+        """Every file there is."""
+        own = [v for f in fields(self) if isinstance(v := getattr(self, f.name), Path)]
+        more = [v for i in self.items for f in fields(i) if isinstance(v := getattr(i, f.name), Path)]
+        return list(dict.fromkeys([*own, *more]))
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A data set: its records in order, where they come from, and what is wrong with it, a sentence each."""
+    """A data set: its records in order, where they come from, what is wrong with it, a sentence each, and its layout."""
 
     records: tuple[Record, ...]
     source: str = ""
     problems: tuple[str, ...] = ()
+    layout: str = "folder"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -86,85 +89,43 @@ class Pairs:
         """The records at these places, in this order."""
         return replace(self, records=tuple(self.records[i] for i in indices))
 
+    def with_matches(self, folder: Path) -> "Pairs":
+        """The same records with their SIFT matches from a folder of <name>_sift_matches.json."""
+        found = files_in(Path(folder).parent, (Path(folder).name,), "_sift_matches", (".json",))
+        return replace(self, records=tuple(_matched(s, found.get(s.name)) for s in self))
+
     def report(self) -> str:
         """What was found and what is wrong, for people."""
-        kinds = [f.name for f in fields(Record) if f.name not in ("name", "person", "garment", "category", "scheme")]
+        kinds = [f.name for f in fields(Record) if f.name not in ("name", "person", "garment", "category", "scheme", "items", "caption")]
         counts = {kind: sum(getattr(s, kind) is not None for s in self) for kind in kinds}
+        counts["captions"] = sum(bool(s.caption) for s in self)
         there = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.items() if count) or "no masks, parse maps or keypoints"
-        return "\n".join([f"{len(self)} pairs in {self.source}.", f"Beside them: {there}.", *self.problems])
+        slots = [slot for s in self for slot in (i.slot for i in s.items)]
+        worn = [f"Garments: {', '.join(f'{slot} {slots.count(slot)}' for slot in dict.fromkeys(slots))}."] if slots else []
+        return "\n".join([f"{len(self)} pairs in {self.source}.", *worn, f"Beside them: {there}.", *self.problems])
+
+    def fingerprint(self) -> str:
+        """Which data set this is: a hash of its files' names and sizes, in order."""
+        digest = blake2b(digest_size=8)
+        for record in self:
+            for path in record.files():
+                digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size if path.is_file() else -1}\n".encode())
+        return digest.hexdigest()
 
 
-def find_pairs(layout: str, root: Path, split: str = "train", limit: int = 0) -> Pairs:
-    """The data set in a folder; only names are read.
-
-    limit  the first so many pairs; 0 = all
-    Raises ValueError for an unknown layout, a folder that is not laid out that way, and where no pair is whole.
-    """
-    if layout not in LAYOUTS:
-        raise ValueError(f"The layout '{layout}' is not known; choose one of {', '.join(LAYOUTS)}.")
-    root, problems, records = Path(root), [], []
-    if layout == "viton-hd":
-        base = root / split if (root / split).is_dir() else root
-        records += _collect(base, VITON_HD, _listed(root / f"{split}_pairs.txt", "", problems), problems)
-    elif layout == "dress-code":
-        for folder, category in CATEGORIES.items():
-            if (root / folder).is_dir():
-                lists = [root / folder / name for name in (f"{split}_pairs.txt", f"{split}_pairs_paired.txt")]
-                names = _listed(next((p for p in lists if p.is_file()), lists[0]), "_0", problems)
-                found = _collect(root / folder, DRESS_CODE, names, problems)
-                records += [replace(s, name=f"{folder}-{s.name}", category=category, scheme="atr") for s in found]
-    else:
-        records += _collect(root, FOLDER, None, problems)
-    if not records:
-        wanted = {"viton-hd": f"{split}/image and {split}/cloth", "dress-code": "upper_body, lower_body or dresses with images", "folder": "person and garment"}
-        more = f" ({problems[0].rstrip('.')})" if problems else ""
-        raise ValueError(f"The folder '{root.name}' holds no pair of the layout {layout}{more}; expected {wanted[layout]}, with files of the same name.")
-    source = root.name if layout == "folder" else f"{root.name} ({layout}, {split})"
-    return Pairs(tuple(records[:limit] if limit else records), source, tuple(problems))
+def _matched(record: Record, path: Path | None) -> Record:
+    if path is None:
+        return record
+    items = (replace(record.items[0], matches=path), *record.items[1:]) if record.items else ()
+    return replace(record, matches=path, items=items)
 
 
-def _listed(path: Path, tail: str, problems: list[str]) -> list[str] | None:
-    """The persons a list names, without suffix and tail; None where there is no list. Names that are paths are left out."""
-    if not path.is_file():
-        return None
-    names = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        first = line.split()[0] if line.split() else ""
-        if first and (first != os.path.basename(first) or "\\" in first or first.startswith(".")):
-            problems.append(f"{path.name} names '{first}', which is a path and was left out.")
-        elif first:
-            names.append(Path(first).stem.removesuffix(tail))
-    return list(dict.fromkeys(names))
-
-
-def _collect(base: Path, layout: dict, names: list[str] | None, problems: list[str]) -> list[Record]:
-    """The records below one folder, in the order of the list or of their names."""
-    found = {kind: _files(base, *where) for kind, where in layout.items()}
-    people, garments = found["person"], found["garment"]
-    names = sorted(people) if names is None else names
-    for kind, files in (("person", people), ("garment", garments)):
-        if lacking := [name for name in names if name not in files]:
-            more = " ..." if len(lacking) > 5 else ""
-            problems.append(f"{len(lacking)} of {len(names)} pairs have no {kind} picture and were left out: {', '.join(lacking[:5])}{more}.")
-    return [Record(name=name, **{kind: files.get(name) for kind, files in found.items()}) for name in names if name in people and name in garments]
-
-
-def _files(base: Path, folders: tuple[str, ...], tail: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """name -> path in the first of these folders that exists."""
-    for folder in folders:
-        if (base / folder).is_dir():
-            paths = sorted(Path(entry.path) for entry in os.scandir(base / folder) if entry.is_file())
-            paths = [p for p in paths if p.suffix.lower() in suffixes and p.stem.endswith(tail) and not p.name.startswith(".")]
-            return {p.stem.removesuffix(tail): p for p in paths}
-    return {}
-
-
-def match_files(record: Record) -> PairFiles:
-    """A record as the matching reads it: per part where both label pictures are there, else inside the masks there are."""
-    parts = record.densepose_labels and record.garment_parse
+def match_files(sample: Record) -> PairFiles:
+    """A sample as the matching reads it: per part where both label pictures are there, else inside the masks there are."""
+    parts = sample.densepose_labels and sample.garment_parse
     return PairFiles(
-        record.name, record.person, record.garment, record.agnostic_mask or record.worn_mask, record.garment_mask,
-        record.densepose_labels if parts else None, record.garment_parse if parts else None,
+        sample.name, sample.person, sample.garment, sample.agnostic_mask or sample.worn_mask, sample.garment_mask,
+        sample.densepose_labels if parts else None, sample.garment_parse if parts else None,
     )
 
 

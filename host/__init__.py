@@ -18,6 +18,7 @@ from .demo import (
 )
 from .denoiser import (
     install,
+    watched,
 )
 from .depthfm import (
     decode_depth,
@@ -41,6 +42,7 @@ from .files import (
     method_files,
     method_path,
     methods_directory,
+    metrics_folders,
     models_folder,
     output_folder,
     output_path,
@@ -86,6 +88,12 @@ from .plms import (
 from .reference import (
     capture,
 )
+from .training import (
+    best_precision,
+    learning,
+    load_models,
+    Studio,
+)
 from .vision import (
     check_encoder,
     demo_vision,
@@ -103,6 +111,7 @@ __all__ = [
     "adapter_files",
     "adapter_path",
     "attachment",
+    "best_precision",
     "build_method",
     "build_unet",
     "capture",
@@ -133,6 +142,8 @@ __all__ = [
     "latent_samples",
     "latent_size",
     "layers",
+    "learning",
+    "load_models",
     "LAYOUTS",
     "load_depthfm",
     "load_whole",
@@ -142,6 +153,7 @@ __all__ = [
     "method_files",
     "method_path",
     "methods_directory",
+    "metrics_folders",
     "models_folder",
     "new_method",
     "one_call",
@@ -160,12 +172,14 @@ __all__ = [
     "source_files",
     "source_path",
     "stop_if_interrupted",
+    "Studio",
     "temp_folder",
     "trainable_unet",
     "ui",
     "unet_shape",
     "user_folder",
     "vision_width",
+    "watched",
     "widen",
     "with_attachment",
     "with_channels",

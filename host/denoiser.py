@@ -30,8 +30,10 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
+from ..models.parts.attention import attend_labelled
 from ..models.parts.patches import Call, Memo, Memory, Patches
 from ..models.parts.sites import SITES, Site
+from ..models.parts.watch import Watch
 from .channels import EXTRA, carry, check_input
 from .joined import asked_for, attend_joined, count_tiles, gather, join_after_projection, tiled
 
@@ -159,13 +161,25 @@ def _rows_of(call: Call, stacked: int) -> tuple[list[int], int]:
     return tiled(call.rows, tiles), tiles
 
 
-def _term(attend, call: Call, memory: Memory, q: Tensor, tiles: int) -> Tensor:
+def _term(attend, call: Call, memory: Memory, q: Tensor, tiles: int, heads: int) -> Tensor:
     """scale * attend(q, keys, values) for the conditional rows' queries q (rows * tiles, N, C)."""
+    if memory.labels is not None:
+        return _labelled_term(heads, call, memory, q, tiles)
     if memory.keys.shape[0] == 1:  # the same keys for all rows: queries are independent, so lay the rows end to end
         out = attend(q.reshape(1, -1, q.shape[-1]), memory.keys, memory.values).reshape(q.shape)
     else:
         k, v = (call.per_image(t, "A reference").repeat_interleave(tiles, 0) for t in (memory.keys, memory.values))
         out = attend(q, k, v)
+    return out if memory.scale == 1.0 else out * memory.scale
+
+
+def _labelled_term(heads: int, call: Call, memory: Memory, q: Tensor, tiles: int) -> Tensor:
+    """`_term`, which also tells the memory's watch where the queries look; by torch's own kernel, which has a gradient."""
+    if tiles != 1:
+        raise ValueError("Another node cuts the attention into tiles, so it cannot be supervised; take that node out for training.")
+    k, v = (call.per_image(t, "A reference") for t in (memory.keys, memory.values))
+    out, means = attend_labelled(q, k.to(q.dtype), v.to(q.dtype), memory.labels, heads)
+    memory.seen(means)
     return out if memory.scale == 1.0 else out * memory.scale
 
 
@@ -195,7 +209,7 @@ def _override(func, q, k, v, heads, *args, **kwargs):
     out = attend_joined(kernel, layer(forward.unet, site).attn1, asked, site, q, k, v) if asked else kernel(q, k, v)
     for memory, call in _memories(forward, which, site):
         rows, tiles = _rows_of(call, q.shape[0])
-        out = _add_rows(out, rows, _term(kernel, call, memory, gather(q, rows), tiles))
+        out = _add_rows(out, rows, _term(kernel, call, memory, gather(q, rows), tiles, heads))
     return out
 
 
@@ -222,7 +236,7 @@ def _add_after_projection(forward: Forward, which: str, site: Site, source: Tens
                 "remove one of the two."
             )
         rows, tiles = _rows_of(call, n.shape[0])
-        term = _term(kernel, call, memory, attention.to_q(gather(source, rows)), tiles)
+        term = _term(kernel, call, memory, attention.to_q(gather(source, rows)), tiles, attention.heads)
         projection = attention.to_out[0]
         added = projection(term) - projection(torch.zeros_like(term[:1, :1]))  # W_out alone; the bias is in n already
         n = _add_rows(n, rows, added)
@@ -286,6 +300,7 @@ def _call(forward: Forward, x, timesteps, context, sigma, options, kwargs, insta
     return Call(
         x=x, timesteps=timesteps, context=context, rows=rows, images=[abs(numbers[r]) - 1 for r in rows], sigma=sigma,
         extras=extras, attend=forward.attend, unet=forward.unet, memo=options.get(f"{KEY}_memo"), probe=options.get(PROBE),
+        pictures=max(abs(n) for n in numbers),
     )
 
 
@@ -309,6 +324,11 @@ def _begin(executor, noise, *args, **kwargs):
         return executor(noise, *args, **kwargs)
     finally:
         options.pop(f"{KEY}_memo", None)
+
+
+def watched(options: dict, watch: Watch | None) -> dict:
+    """A copy of a forward's `transformer_options` that carries a watch to the methods installed (`models/parts/watch.py`)."""
+    return {**options, PROBE: watch}
 
 
 def install(

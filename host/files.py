@@ -12,13 +12,14 @@ import folder_paths
 METHODS_FOLDER = "fitting_room"
 ADAPTERS_FOLDER = "ipadapter"
 DATA_FOLDER = "fitting_room_data"
+METRICS_FOLDER = "metrics"
 SAMS_FOLDER = "sams"
 DEPTH_FOLDERS = ("checkpoints", "diffusion_models")
 
 
 def register_folders() -> None:
     """Make our folders of `models` known to the host, keeping what others or extra_model_paths.yaml added."""
-    for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (ADAPTERS_FOLDER, {".safetensors", ".bin"}), (SAMS_FOLDER, {".safetensors", ".pth", ".pt"})):
+    for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (ADAPTERS_FOLDER, {".safetensors", ".bin"}), (SAMS_FOLDER, {".safetensors", ".pth", ".pt"}), (METRICS_FOLDER, {".safetensors", ".pth", ".pt"})):
         paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
         own = os.path.join(folder_paths.models_dir, name)
         paths = [*paths, *([own] if own not in paths else [])]
@@ -114,6 +115,11 @@ def sam_path(name: str) -> str:
     if path is None:
         raise ValueError(f"The file '{name}' is not in models/{SAMS_FOLDER}; put a segment-anything vit_b, vit_l or vit_h file there and refresh the list.")
     return path
+
+
+def metrics_folders() -> list[Path]:
+    """Folders of networks that losses and metrics look through (VGG, DISTS, depth)."""
+    return [Path(p) for p in folder_paths.folder_names_and_paths.get(METRICS_FOLDER, ([],))[0]]
 
 
 def depth_files() -> list[str]:

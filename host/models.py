@@ -16,7 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ..models.method import FittingMethod, MethodConfig, split_unets
+from ..models.method import DENOISER, FittingMethod, MethodConfig, split_unets
 from ..models.parts.layers import Layers
 from ..models.parts.sites import UNetShape
 from ..models.weights import Header, WeightsError
@@ -248,7 +248,7 @@ def build_method(
     if missing := cls.required_unets(config) - {*built, *states}:
         raise WeightsError(f"'{name}' lacks the weights of {', '.join(sorted(missing))}, which {cls.label} needs; fetch the file again.")
     for part, state in states.items():
-        channels = cls.unets.get(part, cls.unets.get(f"{part}?"))
+        channels = cls.unets.get(part, cls.unets.get(f"{part}?")) if part != DENOISER else state["input_blocks.0.0.weight"].shape[1]
         shape = UNetShape(channels, config.unet.model_channels, config.unet.context_dim, config.unet.heads)
         built[part] = build_unet(shape, state, f"{name} ({part})", disable_dynamic)
     return LoadedMethod(patcher.model, header, patcher, built)

@@ -25,11 +25,12 @@ class _Done(Exception):
 class _Pass:
     """The patches of one reference pass."""
 
-    def __init__(self, sites, keep, lora: LoraTerm | None, cross_attention: bool):
+    def __init__(self, sites, keep, lora: LoraTerm | None, cross_attention: bool, stops: bool = True):
         self.wanted = {(s.stage, s.block): s for s in sites}
         self.last = max(sites, key=SITES.index)
         self.features: dict[Site, Tensor] = {}
         self.keep, self.lora, self.cross_attention = keep, lora, cross_attention
+        self.stops = stops  # in training the pass runs through: a checkpointed block must end as it began
         self.source: tuple[Site, Tensor] | None = None
         self.out: tuple[Site, Tensor] | None = None
 
@@ -48,7 +49,7 @@ class _Pass:
         site = self.wanted.get(options["block"])
         if site is not None:
             self.features[site] = self.keep(n)
-            if site == self.last:
+            if site == self.last and self.stops:
                 raise _Done
             self.source = (site, n)
         return n, context, value

@@ -18,6 +18,15 @@ DressingNet (section 3.3): the frozen denoiser with a second attention beside ev
 One joint softmax runs over all garments' tokens. Guidance (16): eps = w eps(z, text, garments) + (1 - w) eps(z), so
 unconditional rows see no garment.
 
+Training (sections 4.2.2, 4.3, 4.4). M_k: where garment k is in the person's picture; A_k: share of a query's attention on it:
+
+    P = softmax(Q K'^T / sqrt(d)),  A_k = sum_{j in garment k} P_j                          (7), (8)
+    L_loc = 1/N sum_k || A_k - M_k ||                                                   (9)
+    z_0^ = (z_t - sqrt(1 - a_t) eps) / sqrt(a_t),  I^ = D(z_0^)                           (10)
+    L_texture = L_perc + L_hf for t <= 350, else 0                                      (11)
+    L_perc = 1/N sum_k DISTS(I^ M_k, I M_k),  L_hf = 1/N sum_k || I^ M_k P - I M_k P ||     (12), (13)
+    L = L_LDM + 0.01 mean_layers L_loc + 0.001 L_texture                                 (14), (15)
+
 Differs from the paper, or fills what it leaves open:
 - F_i is the input of self-attention after norm1: the symbol F_i is the same in (3)-(4) and (6), and W'_k = W_k only
   makes sense there.
@@ -25,6 +34,10 @@ Differs from the paper, or fills what it leaves open:
 - Alpha / rank is the LoRA's scale, 1 without an alpha; the paper names neither. We start at rank 64.
 - A garment's own strength multiplies its V' rows; 0 takes the garment out of the softmax altogether.
 - Garments may have any size; each is a block of keys, the order does not matter.
+- (7) sums to 1 over the garments, so (9) cannot clear the background, and with one garment it says nothing
+  (`training/losses/attention.py`). `sink` adds a key of zeros that a query may look at instead.
+- (9) and (13) as means of squares, so that no weight depends on the size; (12) as published, on whole masked pictures.
+- (11) is 0 above t = 350 and the mean runs over all samples, as the expectation does.
 - The LoRA of the last site (output 11) influences nothing, because the pass ends at that site's norm1.
 - `cross_attention="image_tokens"` keeps the cross-attention of the garment net on projected image tokens: IMAGDressing's
   weights, whose injection equals (6), were trained so.
@@ -40,13 +53,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .method import FittingMethod, MethodConfig, ReadWeights, check_slot
+from .method import FittingMethod, MethodConfig, ReadWeights, Trainable, check_slot
 from .parts.layers import Layers
 from .parts.lora import Lora
 from .parts.patches import Call, Memory, Patches
 from .parts.reference import Reference
 from .parts.sites import SITES, Site, UNetShape, site_from_path
+from .parts.terms import Terms
 from .parts.tokens import Resampler, ResamplerConfig
+from .parts.watch import Watch
 from .weights import WeightsError
 
 PROJECTIONS = ("to_q", "to_k", "to_v")
@@ -60,6 +75,8 @@ class AnyDressingConfig(MethodConfig):
         slots: garment slots, each with a LoRA of its own; () when the file brings a whole garment U-Net.
         rank: LoRA rank (not in the paper).
         lora_out: a LoRA on the output projection too.
+        sink: a key of zeros with a value of zeros beside the garments' in (6), so that a query may look at no garment (see
+            the note on (9)); it acts at inference too, as it was trained.
         start: how an untrained module begins; "copy" is W' = W (the paper's), "zero" is W'_v = 0 (changes nothing).
         cross_attention: "none" as in the paper, or "image_tokens" (IMAGDressing).
         resampler: shape of the image-token projector when `cross_attention` is "image_tokens".
@@ -69,6 +86,7 @@ class AnyDressingConfig(MethodConfig):
     slots: tuple[str, ...] = ("upper", "lower", "hat")
     rank: int = 64
     lora_out: bool = False
+    sink: bool = False
     start: str = "copy"
     cross_attention: str = "none"
     resampler: ResamplerConfig | None = None
@@ -101,6 +119,13 @@ class AnyDressing(FittingMethod):
     label = "AnyDressing"
     Config = AnyDressingConfig
     unets = {"garment_unet?": 4}
+    loss_weights = {"noise": 1.0, "localization": 0.01, "texture": 0.001}
+    loss_options = {
+        "localization_background": "all", "localization_norm": "mse", "localization_per_head": False,
+        "texture_max_timestep": 350.0, "texture_crop": False, "texture_by_area": False,
+    }
+    loss_networks = {"texture": ("dists",)}
+    trainable = {"paper": Trainable(("da.", "gfe.")), "attention": Trainable(("da.",)), "whole": Trainable(("da.", "gfe.", "garment_unet."))}
 
     def __init__(self, config: AnyDressingConfig, layers: Layers):
         super().__init__(config, layers)
@@ -162,7 +187,17 @@ class AnyDressing(FittingMethod):
             k, v = layer.to_k(f), layer.to_v(f)
             keys.append(k.expand(rows, -1, -1))
             values.append((v if garment.strength == 1.0 else v * garment.strength).expand(rows, -1, -1))
+        if self.config.sink:
+            zero = torch.zeros_like(keys[0][:, :1])
+            keys, values = [*keys, zero], [*values, zero]
         return torch.cat(keys, 1), torch.cat(values, 1)
+
+    def labels(self, site: Site, garments: Sequence[Reference]) -> Tensor:
+        """Which garment each key of `memory` belongs to, (M,N) one-hot; the sink belongs to none. (8) is the attention's mean of these."""
+        counts = [g.features[site].shape[1] for g in garments]
+        owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+        labels = torch.nn.functional.one_hot(owner, len(counts)).float()
+        return torch.cat((labels, torch.zeros(1, len(counts)))) if self.config.sink else labels
 
     def patches(self, garments: Sequence[Reference], strength: float = 0.7) -> Patches:
         """What eq. 6 asks of the denoiser.
@@ -183,7 +218,11 @@ class AnyDressing(FittingMethod):
 
         def memory(site: Site, call: Call) -> Memory:
             keys, values = call.once((generation, site), lambda: self.memory(site, worn, call.x))
-            return Memory(keys, values, strength)
+            if call.probe is None or not call.probe.wants(site):
+                return Memory(keys, values, strength)
+            grid = tuple(-(-side // site.stride) for side in call.x.shape[-2:])
+            seen = lambda shares: call.probe.see(site, images=call.images, shares=shares, grid=grid)
+            return Memory(keys, values, strength, self.labels(site, worn).to(keys.device), seen)
 
         return Patches(added_self={s: partial(memory, s) for s in SITES})
 
@@ -202,7 +241,23 @@ class AnyDressing(FittingMethod):
                 "give one picture per garment, or the same number for every garment."
             )
 
-    # ---- files and training ------------------------------------------------------------------------------------------
+    # ---- training ----------------------------------------------------------------------------------------------------
+
+    def watches(self, terms: Terms) -> Watch | None:
+        """The shares A_k of (8), at all sixteen sites."""
+        options = {name: terms.option(f"localization_{name}") for name in ("background", "norm", "per_head")}
+        return terms.observe(localization=lambda: terms.localization("worn", **options))
+
+    def losses(self, terms: Terms) -> dict[str, Tensor]:
+        """The terms of (15)."""
+        crop, by_area = terms.option("texture_crop"), terms.option("texture_by_area")
+
+        def texture() -> Tensor:
+            return terms.pictured("texture", terms.option("texture_max_timestep"), lambda p: p.dists("worn", crop) + p.high_frequency("worn", by_area))
+
+        return terms.ask(noise=terms.noise, localization=lambda: terms.seen("localization"), texture=texture)
+
+    # ---- files -------------------------------------------------------------------------------------------------------
 
     @classmethod
     def initial_state(cls, config: AnyDressingConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ encoder, k = 0..12, twelve input blocks and the middle block. h_k: the denoiser'
     FiLM:  h_k <- h_k * (1 + s gamma_k) + s beta_k,   (gamma_k, beta_k) = W_k f_k + b_k            (3.2)
     c = Linear(DINOv2(x_r at 224x224)), 256 patches and the class token: 257 tokens                (3.2, 5.2)
 
+    L_perc = sum_l w_l mean |phi_l(x_0^) - phi_l(x_s)|,  phi of VGG-19, x_0^ decoded from the predicted noise  (3.2, 4.2)
+
 The encoder is a trainable replica of the denoiser's encoder. The denoiser's own encoder is left alone: only what its
 decoder sees (twelve skips) and the middle block's output are modulated.
 
@@ -26,6 +28,8 @@ Differs from the paper, or fills what it leaves open:
 - What trains is not said. The denoiser's text projections must learn the new tokens, so `main_unet="cross_attention"`
   holds differences for its cross-attention keys and values; they act at any strength except 0.
   A trainer reaches them through `weight_changes`, not through `patches`, which carries them as data.
+- The perceptual loss is "akin to" DCI-VTON's: its five maps and weights by default; `perceptual_layers="first5conv"` takes
+  "the first five layers" at its word. Its weight is DCI-VTON's 1e-3; a gate on t can be set, where x_0^ means little.
 - Strength s multiplies gamma and beta, never h.
 - `integration`: "film", and table 1's "add" and "cross_attention". `hint`: "pixels", "latent" (the product pasted into
   m * x_s before the VAE, no adapter, 4.3), or "off": Paint by Example's ladder (4.2, table 2;
@@ -41,7 +45,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .method import FittingMethod, MethodConfig, ReadWeights
+from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import masked_latent
 from .parts.film import Addition, FeatureAttention, Film, Prepared
 from .parts.kept import Kept
@@ -49,6 +53,7 @@ from .parts.layers import Layers
 from .parts.patches import Call, Patches
 from .parts.sites import SITES, Site, UNetShape, site_from_path
 from .parts.spatial import SpatialEncoder, feature_stride, feature_width
+from .parts.terms import Terms
 from .parts.tokens import TokenProjection
 from .weights import WeightsError
 
@@ -147,6 +152,10 @@ class DiffuseToChoose(FittingMethod):
     kind = "diffuse_to_choose"
     label = "Diffuse to Choose"
     Config = DiffuseToChooseConfig
+    loss_weights = {"noise": 1.0, "perceptual": 1e-3}
+    loss_options = {"perceptual_layers": "dci5", "perceptual_max_timestep": 999.0}
+    loss_networks = {"perceptual": ("vgg19",)}
+    trainable = {"paper": Trainable(), "full": Trainable(base="full"), "hint": Trainable(("adapter.", "encoder.", "fuse."))}
 
     def __init__(self, config: DiffuseToChooseConfig, layers: Layers):
         super().__init__(config, layers)
@@ -225,7 +234,14 @@ class DiffuseToChoose(FittingMethod):
         changes = {self.to_file(f"cross.{k}.weight").removeprefix("cross."): layer.weight.detach() for k, layer in self.cross.items()}
         return changes if any(bool(t.any()) for t in changes.values()) else {}
 
-    # ---- files and training --------------------------------------------------------------------------------------------
+    # ---- training ------------------------------------------------------------------------------------------------------
+
+    def losses(self, terms: Terms) -> dict[str, Tensor]:
+        """(1), and the perceptual loss of 3.2."""
+        layers, gate = terms.option("perceptual_layers"), terms.option("perceptual_max_timestep")
+        return terms.ask(noise=terms.noise, perceptual=lambda: terms.pictured("perceptual", gate, lambda p: p.perceptual(layers)))
+
+    # ---- files ---------------------------------------------------------------------------------------------------------
 
     @classmethod
     def initial_state(cls, config: DiffuseToChooseConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:

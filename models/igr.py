@@ -40,7 +40,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .method import FittingMethod, MethodConfig, ReadWeights
+from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.layers import Layers
 from .parts.patches import Call, Joined, Memory, Patches
 from .parts.reference import Reference
@@ -172,6 +172,7 @@ class IGR(FittingMethod):
     label = "IGR"
     Config = IGRConfig
     unets = {"garmnet?": 5, "denoiser?": 4}
+    trainable = {"paper": Trainable(base="full"), "adapters": Trainable(), "low_level": Trainable(("image_proj.", "ip_adapter."))}
 
     def __init__(self, config: IGRConfig, layers: Layers):
         super().__init__(config, layers)

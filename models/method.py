@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from .parts.layers import Layers
 from .parts.sites import UNetShape
+from .parts.terms import Terms
+from .parts.watch import Watch
 from .weights import WeightsError, check_keys, check_shapes
 
 ReadWeights = Callable[[list[str]], dict[str, Tensor]]
@@ -45,6 +47,27 @@ class MethodConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
+@dataclass(frozen=True)
+class Trainable:
+    """What learns in one setting.
+
+    Attributes:
+        own: beginnings of names: the module's parameters, and those of the U-Nets a file carries (`garmnet.` ...); "" is all.
+        base: what of the denoiser learns: frozen, cross_attention, attention, decoder, lora or full (`training/trainable.py`).
+    """
+
+    own: tuple[str, ...] = ("",)
+    base: str = "frozen"
+
+    def has(self, name: str) -> bool:
+        """Whether a parameter learns."""
+        return name.startswith(self.own)
+
+
+DENOISER = "denoiser"
+"""A file of any method may bring a trained denoiser under this name; the node Method Model hands it out."""
+
+
 class FittingMethod(nn.Module):
     """A paper as a torch module.
 
@@ -54,12 +77,20 @@ class FittingMethod(nn.Module):
         Config: the configuration class.
         unets: names of whole U-Nets that a file may carry beside the module (LDM names under `<name>.`), with the
             channels each takes at its input; the host builds and manages them. A name ending in "?" is optional.
+        loss_weights: weight of each term that `losses` knows, the paper's; 0 is off until it is asked for.
+        loss_options: settings of the terms.
+        loss_networks: term -> frozen networks it looks through (`training/networks.py`), whose weights the user must have.
+        trainable: what learns, per setting; the first is the paper's.
     """
 
     kind: ClassVar[str] = ""
     label: ClassVar[str] = ""
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     unets: ClassVar[Mapping[str, int]] = {}
+    loss_weights: ClassVar[Mapping[str, float]] = {"noise": 1.0}
+    loss_options: ClassVar[Mapping[str, Any]] = {}
+    loss_networks: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    trainable: ClassVar[Mapping[str, Trainable]] = {"paper": Trainable()}
 
     def __init__(self, config: MethodConfig, layers: Layers):
         super().__init__()
@@ -84,6 +115,14 @@ class FittingMethod(nn.Module):
     def to_file(cls, name: str) -> str:
         """The module's key as a file names it."""
         return name
+
+    def watches(self, terms: Terms) -> Watch | None:
+        """What this paper's losses want to see of a training step's forward; None for nothing."""
+        return None
+
+    def losses(self, terms: Terms) -> dict[str, Tensor]:
+        """The paper's terms after a forward, one number per sample each, (B,); those whose weight is 0 are left out."""
+        return terms.ask(noise=terms.noise)
 
     def file_state(self) -> dict[str, Tensor]:
         """The weights in file names."""
@@ -112,7 +151,7 @@ class FittingMethod(nn.Module):
 def split_unets(method: type[FittingMethod], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """The module's own tensors, and those of each whole U-Net the file carries (their prefix removed)."""
     own, unets = {}, {}
-    names = {n.rstrip("?") for n in method.unets}
+    names = {*(n.rstrip("?") for n in method.unets), DENOISER}
     for key, tensor in tensors.items():
         head, _, rest = key.partition(".")
         if head in names:

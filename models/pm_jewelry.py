@@ -12,6 +12,13 @@ output blocks 3-11, everywhere but at the lowest level (`parts/spatial.py`, appe
 
 A shadow module changes the predicted noise in a predicted mask (eq. 5, `parts/shadow.py`).
 
+Training. F_ij: where query ij of the zero cross-attention looks; G_ij: where it should; M: the shadow's mask:
+
+    L_ATV = sum_ij | F_ij - G_ij |_1                                                      (2)
+    L_mask = BCE(M~, M) + Dice(M~, M)                                                     (4)
+    L_shadow = E || W_fs (eps - eps^) ||^2,  then  L_mask + lambda L_shadow                  (6), (7)
+    L = L_PMJ + 0.001 L_ATV + lambda_shadow (7) + lambda_depth L_depth + lambda_perception L_perception    (8)
+
 Differs from the paper, or fills what it leaves open (no code and no weights were published):
 - Depth and saliency enter as one channel each: 11 channels. With `maps="encoded"` both go through the VAE, as
   StableVITON does with its DensePose picture: 17 channels.
@@ -22,6 +29,12 @@ Differs from the paper, or fills what it leaves open (no code and no weights wer
   its first convolution through a zero convolution, and it runs at every step.
 - Unconditional rows see no jewelry, so guidance strengthens it. The shadow module acts on all rows, before guidance, as
   SGDiffusion samples: eq. 5 is part of the predictor, and acting on one half only would amplify s and b by the guidance.
+- (2) starts in the second stage: weight "atv", 0 until then, 0.001 in it. G comes from the two masks, from a known augmentation
+  or from matches (`training/losses/targets.py`); `atv_mode="variation"` is StableVITON's own, which has no target.
+- (8)'s other weights are not given: 1 for both parts of (7) as in SGDiffusion, 0.1 for depth, 1e-3 for perception. L_depth is
+  not defined (`training/losses/depth.py`); L_perception is L_adv, a cosine that must be maximised, inside the grown mask.
+- W_fs is SGDiffusion's: 10 on the squared error where the shadow's mask, grown by six cells, is; `shadow_weights="vgg"` scales
+  it by what VGG's features say of piece and shadow, one reading of "weights extracted from VGG".
 - The decoder's inputs D_j and M_j do not reach the shadow's scale and bias; they see the picture, the mask, and shadows
   that the picture has already.
 """
@@ -35,7 +48,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .method import FittingMethod, MethodConfig, ReadWeights
+from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import JEWELRY, JEWELRY_ENCODED, LATENT_CHANNELS, AddedChannels, Layout, full_stack, input_columns
 from .parts.layers import Layers
 from .parts.patches import Call, Memo, Patches
@@ -44,6 +57,8 @@ from .parts.shadow_nets import ShadowModule
 from .parts.shadow_nets import initial_state as shadow_state
 from .parts.sites import UNetShape
 from .parts.spatial import READ_BLOCKS, ZERO_CROSS_BLOCKS, SpatialEncoder, ZeroCrossAttentions
+from .parts.terms import Terms
+from .parts.watch import Watch
 from .weights import WeightsError
 
 LAYOUTS: dict[str, Layout] = {"grey": JEWELRY, "encoded": JEWELRY_ENCODED}
@@ -94,6 +109,13 @@ class PMJewelry(FittingMethod):
     kind = "pm_jewelry"
     label = "PM-Jewelry"
     Config = PMJewelryConfig
+    loss_weights = {"noise": 1.0, "atv": 0.0, "shadow_mask": 1.0, "shadow_noise": 1.0, "depth": 0.1, "perception": 1e-3}
+    loss_options = {
+        "atv_mode": "target", "atv_blocks": (7,), "atv_fit": "box", "dice_weight": 1.0, "shadow_weights": "mask",
+        "picture_max_timestep": 400.0, "depth_inside": 0.0,
+    }
+    loss_networks = {"depth": ("depth",), "perception": ("vgg19",)}
+    trainable = {"paper": Trainable(), "encoder": Trainable(("channels.", "encoder.", "warp.")), "shadow": Trainable(("shadow.",))}
 
     def __init__(self, config: PMJewelryConfig, layers: Layers):
         super().__init__(config, layers)
@@ -168,19 +190,18 @@ class PMJewelry(FittingMethod):
                 latent = jewelry(*size) if call.memo is None else call.memo.once(generation, lambda: jewelry(*size))
             call.scratch[generation] = compute(latent.to(call.x), call)
 
-        def warp(number: int, block: int, h: Tensor, call: Call) -> Tensor:
-            return self.warp[number](h, call.scratch[generation][11 - block], strength)
+        def warp(block: int, h: Tensor, call: Call) -> Tensor:
+            return self.warp.draw(block, h, call.scratch[generation], strength, call)
 
-        warps = {block: partial(warp, number, block) for number, block in enumerate(ZERO_CROSS_BLOCKS)}
-        return Patches(start=start, prepare=prepare, entry=self.channels, decoder=warps)
+        return Patches(start=start, prepare=prepare, entry=self.channels, decoder={block: partial(warp, block) for block in ZERO_CROSS_BLOCKS})
 
-    def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0) -> Shadow:
-        """The shadow module with its settings.
+    def shadow_at_work(self, strength: float = 1.0, threshold: float = 0.5, max_timestep: float = 700.0, soft: bool = False) -> Shadow:
+        """The shadow module with its settings (`Shadow`).
 
         Raises:
             ValueError: the file has no shadow module.
         """
-        return Shadow(self._require(self.shadow, "shadow module", "Jewelry Encoder"), strength, threshold, max_timestep)
+        return Shadow(self._require(self.shadow, "shadow module", "Jewelry Encoder"), strength, threshold, max_timestep, soft)
 
     @staticmethod
     def _require(part: nn.Module | None, name: str, other: str) -> nn.Module:
@@ -188,7 +209,30 @@ class PMJewelry(FittingMethod):
             raise ValueError(f"This PM-Jewelry file was made without the {name}; use it with the {other}, or load a file that has one.")
         return part
 
-    # ---- files and training -------------------------------------------------------------------------------------------
+    # ---- training -----------------------------------------------------------------------------------------------------
+
+    def watches(self, terms: Terms) -> Watch | None:
+        """Queries and keys for (2), the mask's logits for (4)."""
+        blocks, fit, mode = (terms.option(f"atv_{name}") for name in ("blocks", "fit", "mode"))
+
+        def atv() -> Watch:
+            if mode == "variation":
+                return terms.attention_variation("mask", blocks)
+            return terms.attention_target("mask", "item_mask", blocks, fit)
+
+        return terms.observe(atv=atv, shadow_mask=lambda: terms.shadow_mask("shadow", terms.option("dice_weight")))
+
+    def losses(self, terms: Terms) -> dict[str, Tensor]:
+        """The terms of (8)."""
+        gate, inside = terms.option("picture_max_timestep"), terms.option("depth_inside")
+        return terms.ask(
+            noise=terms.noise, atv=lambda: terms.seen("atv"), shadow_mask=lambda: terms.seen("shadow_mask"),
+            shadow_noise=lambda: terms.shadow_noise("shadow", "mask", terms.option("shadow_weights")),
+            depth=lambda: terms.pictured("depth", gate, lambda p: p.depth_consistency("mask", inside)),
+            perception=lambda: terms.pictured("perception", gate, lambda p: p.cosine_perception("mask")),
+        )
+
+    # ---- files --------------------------------------------------------------------------------------------------------
 
     @classmethod
     def initial_state(cls, config: PMJewelryConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:

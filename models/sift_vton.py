@@ -11,8 +11,17 @@ Denoiser: the U-Net on x13; before output block i = 3..11, on h and before the s
 
     h <- h + s zero(T(h, tokens(f_(11-i))))
 
-T's cross-attention is what SIFT matches supervise (eq. 1-3, training). c comes from CLIP ViT-L's pooled vector through Paint by
+c comes from CLIP ViT-L's pooled vector through Paint by
 Example's mapper (`parts/tokens.ImageToken`). Guidance: eps = u + w (e - u), w = 1.5 in the paper; PLMS with 50 steps.
+
+Training (section 3.2). p_ij: of the matches that leave the person's cell i, the share that ends in the garment's cell j
+(`preprocess.matches.cells`); q_lhij: attention of T's cross-attention l, head h; M: the matched cells:
+
+    L_lhi = - sum_j p_ij log q_lhij,  i in M                                             (1)
+    L_SIFT = 1 / (L H |M|) sum_lhi L_lhi,  only where t < 500                             (2)
+    L = w(t) || eps - eps^ ||^2 + lambda L_SIFT,  lambda = 0.0005, w of min-SNR            (3)
+
+StableVITON's second stage adds the total variation of where T's queries look, 0.001, at output block 7 (weight "atv").
 
 The unconditional branch u (`unconditional` in the configuration):
     "bare"     as SIFT-VTON samples: learned token, no garment encoder, no T; x13 stays.
@@ -26,6 +35,9 @@ Differs from the released code, or fills what the paper leaves open:
 - Grids follow the latent; released: 512 x 384 only.
 - The garment is fitted into the picture's size on white, never stretched; 3:4 pictures as in VITON-HD fill it exactly.
 - Strength s multiplies the zero convolution's output, 1 in the paper.
+- (2) is summed over the middle block of each level (released) instead of averaged over all; `data.supervision` has all forms.
+- Released: the logarithm has a floor of 1e-8, the term is summed over the batch, and the noise term is
+  mean(mse) mean(w) (`noise_product`).
 - With a garment encoder without T's supervision this file is StableVITON; both are one architecture.
 """
 
@@ -38,13 +50,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .method import FittingMethod, MethodConfig, ReadWeights
+from .method import FittingMethod, MethodConfig, ReadWeights, Trainable
 from .parts.channels import LATENT_CHANNELS, TRY_ON, AddedChannels, full_stack, input_columns
 from .parts.layers import Layers
 from .parts.patches import Call, Memo, Patches
 from .parts.sites import UNetShape
 from .parts.spatial import READ_BLOCKS, ZERO_CROSS_BLOCKS, SpatialEncoder, ZeroCrossAttentions
+from .parts.terms import Terms
 from .parts.tokens import ImageToken
+from .parts.watch import Watch
 from .weights import WeightsError
 
 EncodeGarment = Callable[[int, int], Tensor]
@@ -89,6 +103,13 @@ class SiftVton(FittingMethod):
     kind = "sift_vton"
     label = "SIFT-VTON"
     Config = SiftVtonConfig
+    loss_weights = {"noise": 1.0, "sift": 0.0005, "atv": 0.0}
+    loss_options = {"atv_blocks": (7,), "noise_product": False}
+    trainable = {
+        "paper": Trainable(("channels.", "encoder.", "warp."), "decoder"),  # SIFT-VTON's released settings
+        "stableviton": Trainable(("channels.", "encoder.", "warp.", "token.proj_out.", "token.null")),
+        "all": Trainable(),
+    }
 
     def __init__(self, config: SiftVtonConfig, layers: Layers):
         super().__init__(config, layers)
@@ -133,12 +154,7 @@ class SiftVton(FittingMethod):
 
     def warped(self, block: int, strength: float, h: Tensor, call: Call) -> Tensor:
         """h (R,C,h,w) before output block `block`, with the garment drawn in."""
-        feature = call.scratch["features"][11 - block]
-        observe = None
-        if call.probe is not None and call.probe.wants(block):
-            grid, key_grid = tuple(h.shape[-2:]), tuple(feature.shape[-2:])
-            observe = lambda q, k, heads: call.probe.see(block, q, k, heads, grid, key_grid, call.images)
-        return self.warp[block - ZERO_CROSS_BLOCKS[0]](h, feature, strength, observe)
+        return self.warp.draw(block, h, call.scratch["features"], strength, call)
 
     def patches(
         self, garment: Tensor | EncodeGarment, strength: float = 1.0, unconditional: str | None = None, encode_every_call: bool = False
@@ -175,6 +191,15 @@ class SiftVton(FittingMethod):
             start=start, prepare=prepare, entry=self.channels, all_rows=unconditional == "garment",
             decoder={block: partial(self.warped, block, strength) for block in ZERO_CROSS_BLOCKS},
         )
+
+    def watches(self, terms: Terms) -> Watch | None:
+        """Queries and keys of T's cross-attention, for (1)-(2) and for the total variation."""
+        return terms.observe(sift=terms.sift, atv=lambda: terms.attention_variation("worn", terms.option("atv_blocks")))
+
+    def losses(self, terms: Terms) -> dict[str, Tensor]:
+        """The terms of (3), and StableVITON's."""
+        product = terms.option("noise_product")
+        return terms.ask(noise=lambda: terms.noise(product), sift=lambda: terms.seen("sift"), atv=lambda: terms.seen("atv"))
 
     @classmethod
     def initial_state(cls, config: SiftVtonConfig, read: ReadWeights, seed: int) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from . import (
     segment,
     sift_vton,
     taste,
+    training,
     vision,
 )
 
@@ -46,4 +47,5 @@ NODES = [
     *taste.NODES,
     *pairs.NODES,
     *curate.NODES,
+    *training.NODES,
 ]

@@ -45,9 +45,9 @@ class Layers:
             inputs, outputs, kernel, stride=stride, padding=(kernel - stride + 1) // 2, dtype=self.dtype, device=self.device
         )
 
-    def layer_norm(self, channels: int) -> nn.Module:
-        """Layer normalisation over the last axis, eps 1e-5."""
-        return self.ops.LayerNorm(channels, dtype=self.dtype, device=self.device)
+    def layer_norm(self, channels: int, eps: float = 1e-5) -> nn.Module:
+        """Layer normalisation over the last axis."""
+        return self.ops.LayerNorm(channels, eps=eps, dtype=self.dtype, device=self.device)
 
     def group_norm(self, channels: int, groups: int = 32, eps: float = 1e-5) -> nn.Module:
         """Group normalisation."""

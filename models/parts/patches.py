@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .probe import Probe
 from .sites import Site
+from .watch import Watch
 
 AttendFn = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(q (B,N,C), k (B,M,C), v (B,M,C), heads) -> (B,N,C): scaled dot-product attention, heads split inside."""
@@ -57,7 +57,8 @@ class Call:
         extras: row-aligned tensors that our nodes put on the conditioning, by name.
         attend: the host's attention kernel.
         unet: the U-Net itself, for its frozen projections (read-only).
-        probe: asks for attention rows of chosen points, or None (almost always).
+        probe: looks into this forward (`parts/watch.py`), or None (almost always).
+        pictures: size b of the latent batch; None where every picture has a conditional row, as while sampling.
     """
 
     x: Tensor
@@ -70,7 +71,8 @@ class Call:
     attend: AttendFn
     unet: nn.Module
     memo: Memo | None = None
-    probe: Probe | None = None
+    probe: Watch | None = None
+    pictures: int | None = None
     scratch: dict = field(default_factory=dict)
 
     def once(self, key, compute: Callable[[], object]):
@@ -116,9 +118,10 @@ class Call:
         """
         if tensor.shape[0] == 1:
             return tensor.expand(len(self.rows), *tensor.shape[1:])
-        if max(self.images, default=0) >= tensor.shape[0] or len(set(self.images)) < tensor.shape[0]:
+        pictures = len(set(self.images)) if self.pictures is None else self.pictures
+        if max(self.images, default=0) >= tensor.shape[0] or pictures < tensor.shape[0]:
             raise ValueError(
-                f"{name} has {tensor.shape[0]} pictures but the latent batch has {len(set(self.images))}; "
+                f"{name} has {tensor.shape[0]} pictures but the latent batch has {pictures}; "
                 "give one picture, or as many as the latent batch."
             )
         if self.images == list(range(tensor.shape[0])):
@@ -133,11 +136,15 @@ class Memory:
     Attributes:
         keys, values: (R,M,C), already projected.
         scale: what the added term is multiplied with (a number).
+        labels: (M,P) numbers per key whose attention-weighted mean `seen` wants to have, or None (almost always).
+        seen: given that mean for the conditional rows, (rows,heads,N,P).
     """
 
     keys: Tensor
     values: Tensor
     scale: float = 1.0
+    labels: Tensor | None = None
+    seen: Callable[[Tensor], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ class Probe:
         self.points, self.blocks, self.image = points, None if blocks is None else frozenset(blocks), image
         self.maps: list[Tensor] = []  # each (K,h,w), sums to 1 per point
 
-    def wants(self, block: int) -> bool:
-        """Whether this block is looked at."""
-        return self.blocks is None or block in self.blocks
+    def wants(self, block) -> bool:
+        """Whether this place is looked at: one of the output blocks that attend to a garment (`parts/watch.py`)."""
+        return isinstance(block, int) and (self.blocks is None or block in self.blocks)
 
     def see(self, block: int, q: Tensor, k: Tensor, heads: int, grid: tuple[int, int], key_grid: tuple[int, int], images: list[int]) -> None:
         """Keep the rows of the points, averaged over the heads.

@@ -22,7 +22,6 @@ Differs from the paper or from SGDiffusion:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +31,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from .patches import Call, Patches
 from .shadow_nets import ShadowModule, resize
+from .watch import SHADOW
 
 PICTURE = "jewelry_picture"
 """Name under which the picture that the module looks at travels in `Call.extras` (`pack_picture`)."""
@@ -91,7 +91,6 @@ class Shadow:
         threshold: the mask is 1 where the soft mask is above it.
         max_timestep: acts only at timesteps below it (SGDiffusion: 700).
         soft: use the soft mask in eq. 5, so that gradient reaches its predictor (training; a hard mask lets none through).
-        watch: given the soft masks of each forward that acts, (R,1,8h,8w), and the acting rows (R,), for L_mask (eq. 4).
     """
 
     module: ShadowModule
@@ -99,7 +98,6 @@ class Shadow:
     threshold: float = 0.5
     max_timestep: float = 700.0
     soft: bool = False
-    watch: Callable[[Tensor, Tensor], None] | None = None
 
     def patches(self) -> Patches:
         """What eq. 5 asks of the denoiser; nothing at strength 0."""
@@ -121,9 +119,10 @@ class Shadow:
         if not bool(acting.any()):
             return eps
         picture = picture_of(call)
-        soft = self.module.soft_mask(features, picture)
-        if self.watch is not None:
-            self.watch(soft, acting)
+        logits = self.module.mask_logits(features, picture)
+        if call.probe is not None and call.probe.wants(SHADOW):
+            call.probe.see(SHADOW, images=call.images, logits=logits, acting=acting)
+        soft = logits.sigmoid()
         size = eps.shape[-2:]
         mask = (resize(soft, size) if self.soft else hard_mask(soft, size, self.threshold)).to(eps)
         delta, bias = (t.to(eps) * self.strength for t in self._scale_bias(generation, picture, call))

@@ -160,9 +160,13 @@ class ShadowModule(nn.Module):
         self.scale_encoder = ScaleEncoder(width, layers)
         self.predict_scale_bias = ScaleBias(width, channels, layers)
 
+    def mask_logits(self, features: list[Tensor], picture: Tensor) -> Tensor:
+        """The shadow mask before the sigmoid (R,1,8h,8w) for the twelve decoder outputs and a picture (R,5,H,W)."""
+        return self.mask_predictor.logits(features, picture[:, 3:4])
+
     def soft_mask(self, features: list[Tensor], picture: Tensor) -> Tensor:
-        """The soft shadow mask (R,1,8h,8w) for the twelve decoder outputs and a picture (R,5,H,W)."""
-        return self.mask_predictor(features, picture[:, 3:4])
+        """As `mask_logits`, between 0 and 1."""
+        return self.mask_logits(features, picture).sigmoid()
 
     def scale_bias(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(delta, bias) of eq. 5, (R,C,1,1) each. They do not depend on the step: compute them once per picture."""

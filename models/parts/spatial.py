@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import Layers
+from .patches import Call
 from .sites import UNetShape
 
 ZERO_CROSS_BLOCKS = tuple(range(3, 12))
@@ -114,6 +115,21 @@ class ZeroCrossAttentions(nn.ModuleList):
         super().__init__(
             ZeroCrossAttention(shape.decoder_h(i), shape.decoder_skip(i), shape.heads, layers) for i in ZERO_CROSS_BLOCKS
         )
+
+    def draw(self, block: int, h: Tensor, features: list[Tensor], strength: float, call: Call) -> Tensor:
+        """h (R,C,h,w) before output block `block` with the garment drawn in; a watch may look on (`parts/watch.py`).
+
+        Args:
+            features: outputs f_0 .. of the encoder, conditional rows.
+        """
+        feature, observe = features[11 - block], None
+        if call.probe is not None and call.probe.wants(block):
+            grids = {"grid": tuple(h.shape[-2:]), "key_grid": tuple(feature.shape[-2:])}
+
+            def observe(q: Tensor, k: Tensor, heads: int) -> None:
+                call.probe.see(block, q=q, k=k, heads=heads, images=call.images, **grids)
+
+        return self[block - ZERO_CROSS_BLOCKS[0]](h, feature, strength, observe)
 
     @staticmethod
     def initial(shape: UNetShape, generator: torch.Generator, prefix: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from fitting_room.data.curation import candidate, read_labels
-from fitting_room.data.pairs import find_pairs
+from fitting_room.data.find import find_pairs
 from fitting_room.preprocess.parts import CIHP_PALETTE
 from PIL import Image
 

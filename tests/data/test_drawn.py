@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fitting_room.data.curation import candidate
 from fitting_room.data.drawn import draw_folder
-from fitting_room.data.pairs import find_pairs
+from fitting_room.data.find import find_pairs
 from fitting_room.preprocess.curate import judge
 from fitting_room.preprocess.pictures import read_picture
 

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from fitting_room.data.pairs import find_pairs, match_files, read_keypoints
+from fitting_room.data.find import find_pairs
+from fitting_room.data.pairs import match_files, read_keypoints
 from PIL import Image
 
 

@@ -10,6 +10,7 @@ from fitting_room.models.parts.patches import Call, Patches
 from fitting_room.models.parts.shadow import PICTURE, Shadow, pack_picture
 from fitting_room.models.parts.shadow_nets import ShadowModule, initial_state
 from fitting_room.models.parts.sites import UNetShape
+from fitting_room.models.parts.watch import SHADOW
 from fitting_room.models.pm_jewelry import PMJewelry, PMJewelryConfig
 from fitting_room.models.weights import WeightsError
 
@@ -42,7 +43,17 @@ def new(base, **options):
     return randomise(host.new_method(PMJewelry, base, 0, options))
 
 
-def run(base, patches, x, t, context, **extras):
+class ShadowWatch:
+    """Keeps what the shadow module shows."""
+
+    def wants(self, place):
+        return place == SHADOW
+
+    def see(self, place, **seen):
+        self.seen = seen
+
+
+def run(base, patches, x, t, context, watch=None, **extras):
     """One forward of a model's U-Net with patches, outside sampling: all rows are conditional."""
     from fitting_room import host
 
@@ -50,7 +61,8 @@ def run(base, patches, x, t, context, **extras):
         for value in patches:
             base = host.install(base, value)
         unet, options = host.trainable_unet(base)
-        return unet(x, t, context=context, transformer_options=options, **{f"fitting_room_extra_{k}": v for k, v in extras.items()})
+        options, extras = host.watched(options, watch), {f"fitting_room_extra_{k}": v for k, v in extras.items()}
+        return unet(x, t, context=context, transformer_options=options, **extras)
 
 
 def inputs(channels, h=16, w=12, rows=1):
@@ -157,11 +169,10 @@ def test_rows_do_not_leak(bases):
 def test_every_latent_size_on_the_host(bases, h, w):
     method, (x, t, context) = new(bases[11], encoder=False), inputs(11, h, w)
     rgb, mask, _ = pictures(h, w)
-    seen = []
-    shadow = Shadow(method.module.shadow, watch=lambda soft, acting: seen.append((soft, acting)))
-    out = run(bases[11], [shadow.patches()], x, t, context, **{PICTURE: pack_picture(rgb, mask)})
+    watch, shadow = ShadowWatch(), Shadow(method.module.shadow)
+    out = run(bases[11], [shadow.patches()], x, t, context, watch, **{PICTURE: pack_picture(rgb, mask)})
     assert torch.isfinite(out).all() and out.shape == (1, 4, h, w)
-    assert seen[0][0].shape == (1, 1, 8 * h, 8 * w) and seen[0][1].tolist() == [True]
+    assert watch.seen["logits"].shape == (1, 1, 8 * h, 8 * w) and watch.seen["acting"].tolist() == [True]
 
 
 def test_the_features_hook_is_gone_after_an_exception(bases):
@@ -274,10 +285,10 @@ def test_gradient_reaches_the_mask_predictor_through_the_soft_mask_and_through_t
     call = counted_call(module, torch.zeros(1, 77, 64), None)
     call.extras = {PICTURE: pack_picture(rgb, mask)}
     features = [torch.randn(1, m * 32, s, s) for m, s in zip((4, 4, 4, 4, 4, 4, 2, 2, 2, 1, 1, 1), (1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8))]
-    eps, seen = torch.randn(1, 4, 8, 8), []
+    eps, call.probe = torch.randn(1, 4, 8, 8), ShadowWatch()
     for shadow, loss in (
         (Shadow(trainable, soft=True), lambda out: (out**2).mean()),
-        (Shadow(trainable, watch=lambda soft, acting: seen.append(soft)), lambda out: seen[0].mean()),
+        (Shadow(trainable), lambda out: call.probe.seen["logits"].mean()),
     ):
         trainable.zero_grad()
         loss(shadow.change("generation", eps, features, call)).backward()

@@ -1,0 +1,74 @@
+"""What frozen networks said of a sample, kept on disk, so that a step does not encode.
+
+One safetensors file per sample and drawn version, under the hash of all it depends on: the sample's files (name, size, time of change),
+the geometry drawn for it, the size, the method's options, and the encoders. Another choice of any of these finds nothing and encodes
+again; nothing stale is ever used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
+
+from .tasks.base import Encoded
+
+
+class EncodedCache:
+    """Encoded samples in a folder.
+
+    Args:
+        folder: made when the first sample is kept. None keeps nothing.
+        identity: of task, encoders and settings; part of every key.
+    """
+
+    def __init__(self, folder: Path | None, identity: str):
+        self.folder, self.identity = None if folder is None else Path(folder), identity
+        self.found = self.made = 0
+        self.problem = ""
+
+    def path(self, key: str) -> Path:
+        """Where an encoding lies."""
+        digest = blake2b(f"{self.identity}\n{key}".encode(), digest_size=16).hexdigest()
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def get(self, key: str) -> Encoded | None:
+        """A kept encoding, or None; a file that is not whole counts as none."""
+        if self.folder is None:
+            return None
+        from safetensors import safe_open
+
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = file.metadata()
+                encoded = Encoded(header["name"], {k: file.get_tensor(k) for k in file.keys()}, json.loads(header["text"]))
+        except Exception:  # damaged: made anew and overwritten
+            return None
+        self.found += 1
+        return encoded
+
+    def put(self, key: str, encoded: Encoded) -> None:
+        """Keep an encoding. Where the disk is full nothing is kept any more (`problem` says so) and training goes on."""
+        self.made += 1
+        if self.folder is None or self.problem:
+            return
+        from safetensors.torch import save
+
+        path = self.path(key)
+        data = save({k: t.contiguous() for k, t in encoded.tensors.items()}, metadata={"name": encoded.name, "text": json.dumps(encoded.text)})
+        temporary = ""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            self.problem = f"Encodings are not kept on disk any more ({error.strerror}); every step encodes."
+            if temporary and os.path.exists(temporary):
+                os.unlink(temporary)
