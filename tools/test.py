@@ -8,6 +8,7 @@ the host, then those that talk to a running ComfyUI. The exit code is pytest's. 
 """
 
 import argparse
+import os
 import sys
 
 if __package__:
@@ -22,6 +23,8 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--host", help="ComfyUI's version, or all (without it: COMFYUI_PATH, or the newest)")
     args, rest = parser.parse_known_args(argv)
+    # The tests' networks are so small that a second thread costs more than it gives, and many times more on a busy machine.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     code = 0
     for host in setup.HOSTS if args.host == "all" else (args.host,):
         try:

@@ -129,6 +129,14 @@ def test_any_sd15_and_a_native_checkpoint(world, channels, mode):
     assert not close(encoder, off, 1e-3) and not close(both, encoder, 1e-3)
 
 
+def test_unconditional_rows_see_no_jewelry(world):
+    """With guidance 0 only the unconditional half is left: the encoder must be gone, whichever conditioning stands there."""
+    base, (positive, negative, _) = world.bases[11], world.conditioning()
+    model = world.encoder(base, randomise(world.method(base, shadow=False)))
+    for pair in ((positive, negative), (negative, positive)):
+        assert close(sample(model, *pair, cfg=0.0), sample(base, *pair, cfg=0.0), 1e-5)
+
+
 def test_a_model_of_other_channels_is_refused(world):
     method = world.method(world.bases[17])
     with pytest.raises(ValueError, match="17 input channels, and PM-Jewelry needs 11"):

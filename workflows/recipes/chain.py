@@ -14,7 +14,8 @@ PICTURES = (
     "**Pictures.** A: paint the garment (right click, Open in Mask Editor). B: paint where it shall go; the DensePose picture is B's own."
 )
 NECKLACE = (
-    "**Necklace.** Two points, as shares of the picture: where the chain meets the neck on both sides. The length is that of the necklace as sold."
+    "**Necklace.** Two points, as shares of the picture: where the chain meets the neck on both sides. The length is that of the necklace as sold; "
+    "mm_per_px is 63 divided by the pixels between the pupils, or comes from a pose or face node."
 )
 
 
@@ -70,12 +71,14 @@ def _put_on(g: Graph, stack: Node, vision: Node, person: Node, pose: Node, garme
     return back
 
 
-def _adorn(g: Graph, stack: Node, dressed: Node, jewelry: Node) -> None:
+def _adorn(g: Graph, stack: Node, dressed: Node, depth_picture: Node, jewelry: Node) -> None:
     """A necklace on top, with its shadow."""
     group, method = "3. Adorn (PM-Jewelry)", _method(g, stack, "pm_jewelry", "PM-Jewelry", "")
     g.note(group, NECKLACE)
-    place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0)
-    depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True)
+    place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0,
+                   mm_per_px=2.6)
+    depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True,
+                   depth=depth_picture[0])
     saliency = g.node("saliency", "FittingRoomSaliency", group=group, image=dressed[0], source="spectral_residual")
     yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=stack["CLIP"], text="a person wearing a gold necklace")
     no = g.node("jewelry_negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=stack["CLIP"], text="blurry")
@@ -103,10 +106,12 @@ def outfit_transfer(info: dict) -> Graph:
                        meaning="Person B, with the region for the garment as transparency.")
     pose = g.picture("pose_image", "densepose", file="densepose.png", title="DensePose picture of B", group="Pictures", seed=1,
                      meaning="The DensePose picture of person B, of the same size.")
+    depth = g.picture("depth_image", "person", file="depth.png", title="Depth picture of B", group="Pictures", seed=1, output=2,
+                      meaning="The depth of person B, grey, near = bright.")
     jewelry = g.picture("jewelry_image", "necklace", file="necklace.png", title="Necklace", group="Pictures", seed=1, meaning="The necklace on a plain background.")
     garment = _take_off(g, stack, vision, wearer)
     dressed = _put_on(g, stack, vision, person, pose, garment)
-    _adorn(g, stack, dressed, jewelry)
+    _adorn(g, stack, dressed, depth, jewelry)
     return g
 
 
