@@ -1,14 +1,14 @@
 """What supervising attention costs, beside the literal form that builds whole attention maps, and as a share of a training step.
 
-    python3 benchmarks/supervision.py [--rounds 3] [--matches 130] [--step]
+    python3 benchmarks/supervision.py [--rounds 3] [--matches 130] [--only block|step]
 
 One 64 x 48 cross-attention of SD1.5 (3072 queries, 3072 keys, 320 channels, 8 heads), batch 1, fp32, with SIFT supervision, total variation,
 and localization of two garments; each form forward and backward from queries and keys, in interleaved rounds of one process, with values
 and gradients compared. "Kept" is what autograd keeps for the backward pass; "peak" is the most memory in use above the inputs, each form
 in a process of its own (on a GPU the allocator's). Shares of a training step are in FLOPs, forward and backward, so that they do not depend
 on the machine: SIFT at its three blocks and total variation at its one beside SIFT-VTON's step at 512 x 384, localization at its sixteen
-sites beside AnyDressing's step with two garments at 768 x 576; both networks at full width on the meta device, without the VAE. --step also
-times whole steps of SIFT-VTON with and without the terms (half width on a CPU, full on a GPU).
+sites beside AnyDressing's step with two garments at 768 x 576; both networks at full width on the meta device, without the VAE. Last, whole
+steps of SIFT-VTON are timed with and without the terms (half width on a CPU, full on a GPU).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--matches", type=int, default=130, help="matched cells of one picture")
-    parser.add_argument("--step", action="store_true", help="time whole training steps too")
+    parser.add_argument("--only", choices=("block", "step"), help="one part; the other keeps its last result")
     parser.add_argument("--peak", nargs=2, metavar=("TERM", "FORM"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     pack.load()
@@ -54,11 +54,12 @@ def main() -> int:
         print(json.dumps(peak(*options.peak, options.matches, device)))
         return 0
     pack.load_host(made.comfyui, *(() if device == "cuda" else ("--cpu",)), "--use-pytorch-cross-attention")
-    result = {"block": block(options.rounds, options.matches, device), "share_of_step": shares(options.matches)}
-    if options.step:
+    result = {}
+    if options.only != "step":
+        result |= {"block": block(options.rounds, options.matches, device), "share_of_step": shares(options.matches)}
+    if options.only != "block":
         result["step"] = step_times(options.rounds, options.matches, device)
-    write(result, device)
-    print(table(result))
+    print(table(write(result, device)))
     return 0
 
 
@@ -157,13 +158,16 @@ def block(rounds: int, matches: int, device: str) -> dict:
 
 
 def timed(call, device: str) -> float:
-    """Seconds of one call."""
+    """Seconds of one call: of the processor's own time on a CPU, which other programs on the machine do not stretch."""
     import torch
 
+    if device == "cpu":
+        start = time.process_time()
+        call()
+        return time.process_time() - start
     start = time.perf_counter()
     call()
-    if device == "cuda":
-        torch.cuda.synchronize()
+    torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -349,21 +353,22 @@ def step_times(rounds: int, matches: int, device: str) -> dict:
 # ---- report ----------------------------------------------------------------------------------------------------------
 
 
-def write(result: dict, device: str) -> None:
-    """Keep one result per kind of device."""
+def write(result: dict, device: str) -> dict:
+    """Keep one result per kind of device; a part that was not measured keeps its last one. Returns the whole."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from machine import describe
 
     known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    known[device] = {"machine": describe(device), "grid": GRID, **{k: v for k, v in known.get(device, {}).items() if k == "step"}, **result}
+    known[device] = {**known.get(device, {}), "machine": describe(device), "grid": GRID, **result}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(known, indent=1) + "\n")
+    return known[device]
 
 
 def table(result: dict) -> str:
     """The table of README."""
     rows = ["| term | time, ours / literal | kept MiB, literal | ours | peak MiB, literal | ours | value apart | gradient apart | share of a step |", "|---|---|---|---|---|---|---|---|---|"]
-    for term, e in result["block"].items():
+    for term, e in result.get("block", {}).items():
         a, b = e["literal"], e["ours"]
         rows.append(
             f"| {term} | {e['time_ratio']:.3f} | {a['kept_mib']:.0f} | {b['kept_mib']:.1f} | {a['peak_mib']:.0f} | {b['peak_mib']:.0f} | {e['value_difference']:.1e} | "
