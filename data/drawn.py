@@ -53,7 +53,8 @@ def draw_folder(folder: Path, count: int, height: int = 512, width: int = 384, p
         os.replace(made, folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
-        raise
+        if not folder.is_dir():  # another process may have drawn it meanwhile
+            raise
     return folder
 
 

@@ -271,7 +271,8 @@ class _Install:
         try:
             return self._run(executor, forward, x, timesteps, context, y, control, options, kwargs)
         finally:
-            forward.calls.pop()
+            if not torch.is_grad_enabled():  # a checkpointed block runs again in the backward pass and must find them
+                forward.calls.pop()
 
     def _run(self, executor, forward, x, timesteps, context, y, control, options, kwargs):
         (patches, call), last = forward.calls[-1], []

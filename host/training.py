@@ -141,8 +141,11 @@ class Studio:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Bring a network to the device: what learns in float32, a network that is frozen in the computation's precision."""
-        learns = any(p.requires_grad for p in network.parameters())
-        return network.to(self.device) if learns else network.to(self.device, TYPES[self.precision])
+        if not any(p.requires_grad for p in network.parameters()):
+            for part in network.modules():
+                if isinstance(part, (nn.Linear, nn.Conv2d)):  # norms are small, and half precision is not for them
+                    part.to(TYPES[self.precision])
+        return network.to(self.device)
 
     def make_room(self) -> None:
         """Take the host's own models off the device before training starts."""

@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
             pairs = data_set(data, options, config)
             if options.check:
                 checked(pairs, recipe.method, config)
-            shared = parallel.choose(config.accumulate)
+            shared = parallel.choose(config.accumulate, options.cpu or None)
             studio = host.Studio(model, vae, clip, vision, config.precision, config.checkpointing)
             networks = Networks(host.metrics_folders(), device=studio.device)
             supervision = Supervision(weight=config.losses.get("sift", Supervision.weight)) if recipe.method == "sift_vton" else None

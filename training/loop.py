@@ -89,7 +89,11 @@ class Step(nn.Module):
         """Per term its numbers of all samples, in the order of the batches; samples without a term count 0."""
         terms = [self.task[0].terms(batch) for batch in batches]
         names = list(dict.fromkeys(name for t in terms for name in t))
-        return {n: torch.cat([t[n].float() if n in t else b.z0.new_zeros(len(b)) for t, b in zip(terms, batches)]) for n in names}
+        out = {n: torch.cat([t[n].float() if n in t else b.z0.new_zeros(len(b)) for t, b in zip(terms, batches)]) for n in names}
+        if torch.is_grad_enabled() and not any(v.requires_grad for v in out.values()):  # all dropped: the frozen base alone
+            nothing = sum(p.flatten()[0] * 0 for p in self.network.parameters() if p.requires_grad)
+            out = {n: v + nothing for n, v in out.items()}
+        return out
 
 
 class Trainer:

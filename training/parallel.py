@@ -8,7 +8,6 @@ DeepSpeed ZeRO-2 comes in through accelerate's own configuration.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -53,14 +52,19 @@ class Alone:
 
 
 class Several(Alone):
-    """Several processes through accelerate."""
+    """Several processes through accelerate.
 
-    def __init__(self, accumulate: int = 1):
+    Args:
+        accumulate: forwards per step.
+        cpu: train on the processor (gloo).
+    """
+
+    def __init__(self, accumulate: int = 1, cpu: bool = False):
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # not every sample reaches every slot's LoRA
-        self.accelerator = Accelerator(gradient_accumulation_steps=accumulate, kwargs_handlers=[unused])
+        self.accelerator = Accelerator(cpu=cpu, gradient_accumulation_steps=accumulate, kwargs_handlers=[unused])
         self.rank, self.size = self.accelerator.process_index, self.accelerator.num_processes
 
     def prepare(self, step: nn.Module, optimizer: torch.optim.Optimizer):
@@ -92,8 +96,12 @@ class Several(Alone):
         return float(self.accelerator.clip_grad_norm_(parameters, norm or float("inf")) or 0.0)
 
 
-def choose(accumulate: int = 1, several: Callable[[int], Alone] = Several) -> Alone:
+def choose(accumulate: int = 1, cpu: bool | None = None) -> Alone:
     """`Several` where a launcher started this process as one of several, else `Alone`.
+
+    Args:
+        accumulate: forwards per step.
+        cpu: train on the processor; None asks torch whether there is an accelerator.
 
     Raises:
         ValueError: several processes without accelerate.
@@ -101,6 +109,6 @@ def choose(accumulate: int = 1, several: Callable[[int], Alone] = Several) -> Al
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
         return Alone()
     try:
-        return several(accumulate)
+        return Several(accumulate, not torch.cuda.is_available() if cpu is None else cpu)
     except ImportError as error:
         raise ValueError(f"Training in several processes needs accelerate ({error}); install the extra: pip install 'fitting-room[train]'.") from error

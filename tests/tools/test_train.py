@@ -1,0 +1,68 @@
+"""The command line trains, resumes, and shares a step among processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--limit", "4", "--set", "width=64", "--set", "height=64", "--set", "validate_every=0", "--set", "checkpoint_every=0", "--set", "learning_rate=0.01"]
+pytestmark = pytest.mark.host
+
+
+def train(comfyui, base, output, *more, launcher=()):
+    """One run of tools/train.py on the demo recipe; returns what it printed."""
+    environment = {**os.environ, "FITTING_ROOM_COMFYUI": str(comfyui), "FITTING_ROOM_BASE": str(base), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(ROOT / "tools" / "train.py"), str(ROOT / "training" / "recipes" / "demo.toml"), "--cpu", "--output", str(output), *SMALL, *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    return done.returncode, done.stdout + done.stderr
+
+
+def state(output):
+    from fitting_room.training import checkpoint
+
+    return checkpoint.load(output / "demo-1-stage1")
+
+
+def test_a_recipe_trains_and_goes_on(comfyui, tmp_path):
+    code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", "1", "--set", "batch=1")
+    assert code == 0 and "1 of 1 steps on 4 samples" in said, said
+    code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", "2", "--set", "batch=1", "--resume")
+    assert code == 0, said
+    assert train(comfyui, tmp_path, tmp_path / "whole", "--steps", "2", "--set", "batch=1")[0] == 0
+    parts, whole = state(tmp_path / "parts"), state(tmp_path / "whole")
+    assert parts.history == whole.history and all(torch.equal(parts.weights[k], v) for k, v in whole.weights.items())
+    assert list((tmp_path / "whole" / "demo-1-stage1").glob("anydressing-*-2.safetensors"))
+
+
+def test_what_is_wrong_is_one_sentence(comfyui, tmp_path):
+    for more, words in ((["--set", "batch=9"], "The data set has 4 samples and the batch is 9"), (["--set", "stpes=3"], "stpes"), (["--layout", "folder"], "give --data")):
+        code, said = train(comfyui, tmp_path, tmp_path / "x", "--steps", "1", *more)
+        assert code == 1 and words in said and "Traceback" not in said, said
+
+
+def test_two_processes_are_one_with_the_double_batch(comfyui, tmp_path):
+    """Gloo on the processor: the same two steps, shared by two processes with a batch of one, and alone with a batch of two."""
+    pytest.importorskip("accelerate")
+    common = ["--steps", "2", "--set", "ema=0.5"]
+    code, said = train(comfyui, tmp_path, tmp_path / "one", *common, "--set", "batch=2")
+    assert code == 0, said
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(_free_port())]
+    code, said = train(comfyui, tmp_path, tmp_path / "two", *common, "--set", "batch=1", launcher=launcher)
+    assert code == 0 and "batch 1 x 1 x 2" in said, said
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    assert one.history["loss"] == pytest.approx(two.history["loss"], rel=1e-5)
+    for name, entries in one.optimizer.items():  # Adam's first mean is 0.1 of the first gradient and 0.9 of it plus 0.1 of the second
+        a, b = entries["exp_avg"], two.optimizer[name]["exp_avg"]
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()) + 1e-9), name
+
+
+def _free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

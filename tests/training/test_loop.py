@@ -1,0 +1,232 @@
+"""The loop's promises, on a task small enough to follow: a denoiser of 4 x 2 x 2 latents with a few weights."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fitting_room.training import checkpoint, loop
+from fitting_room.training.cache import EncodedCache
+from fitting_room.training.checkpoint import CheckpointError
+from fitting_room.training.config import TrainConfig
+from fitting_room.training.diffusion import Schedule, noise_loss
+from fitting_room.training.loop import Hooks, Trainer, TrainingError
+from fitting_room.training.outputs import Batch
+from fitting_room.training.parallel import Alone
+from fitting_room.training.tasks.base import Encoded, Task
+
+
+class Small(Task):
+    """eps = W z_t + b t / 1000 + c; the same batching, drawing and weighing as the real ones."""
+
+    kind = "small"
+
+    def __init__(self, config, weights=None):
+        self.config, self.schedule = config, Schedule.linear()
+        self.studio = SimpleNamespace(device=torch.device("cpu"), notes=[], make_room=lambda: None, pictures=lambda z: z[:, :3].sigmoid(), peak_memory=lambda: 0)
+        torch.manual_seed(0)
+        self.module = torch.nn.ModuleDict({"mix": torch.nn.Conv2d(4, 4, 1), "drop": torch.nn.Conv2d(4, 4, 1)})
+        self.module.config = SimpleNamespace(to_dict=dict)
+        self.header = SimpleNamespace(method="small", base="none")
+        self.weights = weights or {"noise": 1.0, "size": 0.01}
+        self.encoded_count, self.poison = 0, None
+
+    def network(self):
+        return torch.nn.ModuleDict({"method": self.module})
+
+    def result(self, weights):
+        return {k: v.clone() for k, v in weights.items()}, {}
+
+    def encode(self, sample):
+        self.encoded_count += 1
+        return Encoded(sample["name"], {"z0": sample["z0"]})
+
+    def target(self, sample):
+        return sample["z0"][:3].sigmoid()
+
+    def predict(self, batch, z_t, t, kept, watch=None):
+        return self.module["mix"](z_t) + torch.where(kept[:, None, None, None], self.module["drop"](batch.z0), 0.0)
+
+    def terms(self, batch: Batch):
+        z_t = self.schedule.add_noise(batch.z0, batch.noise, batch.t)
+        eps = self.predict(batch, z_t, batch.t, batch.kept)
+        term = noise_loss(eps, batch.noise, torch.ones(len(batch)))
+        if self.poison in batch.names:
+            term = torch.where(torch.tensor([n == self.poison for n in batch.names]), torch.nan, term)
+        return {"noise": term, "size": eps.flatten(1).pow(2).mean(1)}
+
+
+class Source:
+    def __init__(self, count=5, mark="x"):
+        self.count, self.mark = count, mark
+
+    def __len__(self):
+        return self.count
+
+    def name(self, i):
+        return f"sample{i}"
+
+    def key(self, i):
+        return f"{self.mark}{i}"
+
+    def fingerprint(self):
+        return f"{self.mark}{self.count}"
+
+    def sample(self, i, generator):
+        z0 = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(i))
+        return {"name": self.name(i), "z0": z0 if generator is None else z0 + torch.rand((), generator=generator)}
+
+
+CONFIG = TrainConfig(steps=12, batch=2, learning_rate=0.05, drop=0.2, ema=0.9, checkpoint_every=0, width=64, height=64)
+
+
+def trainer(folder, config=CONFIG, source=None, cache=None, shared=None, **hooks):
+    return Trainer(Small(config), source or Source(), config, folder, Hooks(**hooks), cache, shared or Alone())
+
+
+def equal(a, b):
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+class Stop(Exception):
+    pass
+
+
+def stopping(at):
+    """A stop hook that raises when it is asked for the n-th time."""
+    asked = []
+
+    def stop():
+        asked.append(1)
+        if len(asked) > at:
+            raise Stop
+
+    return stop
+
+
+def test_it_learns_and_writes_everything_down(tmp_path):
+    result = trainer(tmp_path / "run", replace(CONFIG, steps=60)).run()
+    losses = result.history["loss"]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10]) and result.steps == 60
+    assert losses == pytest.approx([n + 0.01 * s for n, s in zip(result.history["noise"], result.history["size"])])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 61)) and lines[5]["loss"] == losses[5]
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]["learning_rate"] == 0.05
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"accumulate": 2}, {"augment": {"shift": 0.1}, "cache": False}, {"schedule": "cosine", "warmup": 3}, {"ema": 0.0},
+])
+def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, change):
+    config = replace(CONFIG, **change)
+    whole = trainer(tmp_path / "whole", config).run()
+    with pytest.raises(Stop):
+        trainer(tmp_path / "parts", config, stop=stopping(5 * config.accumulate)).run()
+    assert checkpoint.steps_in(tmp_path / "parts") == [5]
+    with pytest.raises(Stop):
+        trainer(tmp_path / "parts", config, stop=stopping(4 * config.accumulate)).run(resume=True)
+    resumed = trainer(tmp_path / "parts", config).run(resume=True)
+    assert resumed.history == whole.history and resumed.steps == 12
+    equal(resumed.tensors, whole.tensors)
+    one, other = (checkpoint.load(tmp_path / f) for f in ("whole", "parts"))
+    equal(one.weights, other.weights)
+    equal(one.ema, other.ema)
+    for name in one.optimizer:
+        equal(one.optimizer[name], other.optimizer[name])
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
+    trainer(tmp_path / "run").run()
+    more = trainer(tmp_path / "run", replace(CONFIG, steps=20)).run(resume=True)
+    equal(more.tensors, trainer(tmp_path / "whole", replace(CONFIG, steps=20)).run().tensors)
+    again = trainer(tmp_path / "run", replace(CONFIG, steps=20)).run(resume=True)
+    assert again.steps == 20 and "nothing was left to do" in again.notes[-1]
+
+
+@pytest.mark.parametrize("other, words", [
+    ({"source": Source(5, "y")}, "another data set"), ({"config": replace(CONFIG, learning_rate=0.1)}, "another settings"),
+])
+def test_another_run_is_not_continued(tmp_path, other, words):
+    trainer(tmp_path / "run").run()
+    with pytest.raises(CheckpointError, match=words):
+        trainer(tmp_path / "run", **{"config": replace(CONFIG, steps=30), **other}).run(resume=True)
+
+
+def test_accumulation_is_a_larger_batch(tmp_path):
+    one = trainer(tmp_path / "a", replace(CONFIG, batch=4, ema=0.0)).run()
+    two = trainer(tmp_path / "b", replace(CONFIG, batch=2, accumulate=2, ema=0.0)).run()
+    assert one.history["loss"] == pytest.approx(two.history["loss"], rel=1e-5)
+    for name in one.tensors:
+        torch.testing.assert_close(one.tensors[name], two.tensors[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_names_its_sample_and_keeps_the_state(tmp_path):
+    run = trainer(tmp_path / "run")
+    run.task.poison = "sample3"
+    with pytest.raises(TrainingError, match=r"noise with 'sample3'.*after step \d+ is kept"):
+        run.run()
+    step = run.done
+    assert checkpoint.steps_in(tmp_path / "run") == ([step] if step else [])
+    assert all(torch.isfinite(p).all() for p in run.parameters.values())
+
+
+def test_fewer_pictures_than_the_batch_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="The data set has 5 samples and the batch is 6"):
+        trainer(tmp_path, replace(CONFIG, batch=6))
+
+
+def test_a_disk_that_fills_up_stops_with_the_last_checkpoint(tmp_path, monkeypatch):
+    run = trainer(tmp_path / "run", replace(CONFIG, checkpoint_every=4))
+    save = checkpoint.save
+
+    def full(folder, state, keep):
+        if state.step > 4:
+            raise CheckpointError(f"Step {state.step} could not be saved")
+        return save(folder, state, keep)
+
+    monkeypatch.setattr(loop.checkpoint, "save", full)
+    with pytest.raises(CheckpointError, match="Step 8 could not be saved"):
+        run.run()
+    assert checkpoint.steps_in(tmp_path / "run") == [4]
+
+
+def test_every_sample_is_encoded_once_and_found_again(tmp_path):
+    first = trainer(tmp_path / "a", cache=tmp_path / "cache")
+    first.run()
+    second = trainer(tmp_path / "b", cache=tmp_path / "cache")
+    result = second.run()
+    assert first.task.encoded_count == 5 and second.task.encoded_count == 0
+    equal(result.tensors, trainer(tmp_path / "c").run().tensors)  # from disk as from memory
+
+
+def test_the_cache_keeps_versions_apart_and_ignores_what_is_damaged(tmp_path):
+    config = replace(CONFIG, variants=2, augment={"shift": 0.1}, steps=10)
+    run = trainer(tmp_path / "a", config, cache=tmp_path / "cache")
+    run.run()
+    assert run.task.encoded_count == 10  # five samples in two versions
+    for path in (tmp_path / "cache").rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:50])
+    again = trainer(tmp_path / "b", config, cache=tmp_path / "cache")
+    again.run()
+    assert again.task.encoded_count == 10
+    assert EncodedCache(tmp_path / "cache", "another task").get("x0 plain") is None
+
+
+def test_pictures_are_drawn_from_the_same_noise_each_time(tmp_path):
+    seen = []
+    run = trainer(tmp_path / "run", replace(CONFIG, steps=4, validate_every=2, validation_steps=3), progress=lambda done, steps, loss, picture: seen.append((done, picture)))
+    run.run()
+    assert [p for d, p in seen if d in (2, 4) and p is not None] and (tmp_path / "run" / "validation-00000004.jpg").is_file()
+    other = trainer(tmp_path / "other", replace(CONFIG, steps=4))
+    equal(run.state().weights, other.run() and other.state().weights)  # looking changes nothing
+
+
+def test_the_step_counts_processes_in(tmp_path):
+    def share(rank, size):
+        shared = Alone()
+        shared.rank, shared.size = rank, size
+        return trainer(tmp_path / "x", shared=shared).numbers(3)
+
+    assert trainer(tmp_path / "x", replace(CONFIG, batch=4)).numbers(3) == [[12, 13, 14, 15]]
+    assert share(0, 2) == [[12, 14]] and share(1, 2) == [[13, 15]]
