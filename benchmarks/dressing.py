@@ -186,8 +186,10 @@ def one_run(model, method, garment, garments: int, slower: str | None, encode, s
         sync(device)
         stamps.append(time.perf_counter())
         if slower == "capture":
+            sampling = model.model.current_patcher  # a pass of its own ends with the host forgetting which patcher samples
             for _ in range(garments):
                 encode()
+            model.model.current_patcher = sampling
 
     with forgetting(denoiser) if slower == "project" else contextlib.nullcontext():
         noise = comfy.sample.prepare_noise(latent, 0)
