@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..data.synthetic import PICTURES, draw_picture
+from ..data.drawable import PICTURES, draw_picture
 from ..host import io
 
 
