@@ -61,6 +61,9 @@ from .inpaint import (
     LAYOUTS,
     widen,
 )
+from .load import (
+    load_models,
+)
 from .models import (
     build_method,
     build_unet,
@@ -91,7 +94,6 @@ from .reference import (
 from .training import (
     best_precision,
     learning,
-    load_models,
     Studio,
 )
 from .vision import (
