@@ -53,7 +53,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[j.name for j in JOBS])
-    parser.add_argument("--steps", type=int, default=12, help="sampling steps (12; the papers take 25 to 50)")
+    parser.add_argument("--steps", type=int, default=6, help="sampling steps (6, as the demo weights are untrained; the papers take 25 to 50)")
     parser.add_argument("--output", default=str(pack.ROOT / "output"))
     options = parser.parse_args(arguments)
     made, code = pack.enter(__file__, *arguments)
