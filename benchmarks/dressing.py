@@ -224,14 +224,15 @@ def sync(device: str) -> None:
 
 
 def write(result: dict, device: str) -> None:
-    """Keep one result per kind of device; a FLOP count alone leaves the times of earlier runs."""
+    """Keep one result per kind of device and size (height x width); a FLOP count alone leaves the times of earlier runs."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from machine import describe
 
     known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    known["flops"] = {"size": result["size"], **result["flops"]}
+    size = "x".join(map(str, result["size"]))
+    known.setdefault("flops", {})[size] = result["flops"]
     if "time" in result:
-        known[device] = {"machine": describe(device), "size": result["size"], **result["time"]}
+        known.setdefault(device, {})[size] = {"machine": describe(device), **result["time"]}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(known, indent=1) + "\n")
 
