@@ -222,6 +222,14 @@ def test_partly_loaded_weights_give_the_same_picture(scene, fitted):
         patcher.detach()
 
 
+def test_a_deep_copy_is_equal_and_its_own(scene):
+    """Training and several GPUs ask the host for one; it comes back through cached_patcher_init."""
+    copied, own = scene.untrained.patcher.clone(force_deepcopy=True).model, scene.untrained.module
+    assert copied is not own
+    assert copied.state_dict().keys() == own.state_dict().keys()
+    assert all(torch.equal(copied.state_dict()[k], v) for k, v in own.state_dict().items())
+
+
 def test_every_weight_sits_in_a_layer_the_host_can_move(scene):
     """Raw parameters must be read through `cast`; the half-precision test above would fail otherwise."""
     import comfy.ops
