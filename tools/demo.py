@@ -122,13 +122,13 @@ def photograph():
     return Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)]))
 
 
-def drawn(kind: str):
+def drawn(kind: str, seed: int = 7, height: int = 512, width: int = 384):
     """A drawn picture of the demo world; its region to repaint is transparent. "depth of ..." is its depth."""
     import numpy
     from fitting_room.data.synthetic import draw_picture
     from PIL import Image
 
-    drawing = draw_picture(kind.removeprefix("depth of "), 7, 512, 384)
+    drawing = draw_picture(kind.removeprefix("depth of "), seed, height, width)
     if kind.startswith("depth of "):
         return Image.fromarray((drawing.depth * 255).round().astype("uint8")).convert("RGB")
     rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if scene(kind) else drawing.image

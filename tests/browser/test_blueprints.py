@@ -1,0 +1,73 @@
+"""Subgraph blueprints: the server lists them, the node library offers them, they stand in a graph with their inputs, and one runs."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from .harness import STORE
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(p.stem for p in (ROOT / "subgraphs").glob("*.json"))
+ADD = """type => { app.graph.clear(); const n = LiteGraph.createNode(type); n.pos = [600, 100]; app.graph.add(n); return { title: n.title,
+  inputs: n.inputs.map(i => i.name), widgets: (n.widgets ?? []).map(w => w.name), outputs: n.outputs.map(o => [o.name, o.type]) } }"""
+
+
+def wanted(name):
+    """(sockets, fields) that the file names."""
+    made = json.loads((ROOT / "subgraphs" / f"{name}.json").read_text())["nodes"][0]["inputs"]
+    return [i["name"] for i in made if "widget" not in i], [i["name"] for i in made if "widget" in i]
+
+
+def test_the_server_lists_them(server):
+    listed = server.client.get("/global_subgraphs")
+    ours = {entry["name"]: key for key, entry in listed.items() if entry["info"]["node_pack"] == "custom_nodes.fitting-room"}
+    assert sorted(ours) == NAMES == ["Add jewelry", "Dress", "Insert product", "Try off", "Try on"]
+    for name, key in ours.items():
+        assert json.loads(server.client.get(f"/global_subgraphs/{key}")["data"])["definitions"]["subgraphs"][0]["name"] == name
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes2"])
+def test_each_stands_in_a_graph_with_its_inputs(open_page, pictures, vue):
+    with open_page(**{"Comfy.VueNodes.Enabled": vue}) as page:
+        page.open("match_viewer")
+        known = page.js(STORE + "('subgraph').subgraphBlueprints.map(b => [b.display_name, b.name, b.category])")
+        types = {name: kind for name, kind, _ in known}
+        assert set(NAMES) <= set(types)
+        for name in NAMES:
+            box = page.js(ADD, types[name])
+            sockets, fields = wanted(name)
+            assert box["inputs"][: len(sockets)] == sockets and set(fields) <= set(box["widgets"]), name
+            assert box["outputs"] == [["image", "IMAGE"]]
+            page.page.wait_for_timeout(500)
+            page.shot(pictures / f"blueprint_{name.replace(' ', '_')}{'_nodes2' if vue else ''}.png")
+        assert page.problems() == []
+
+
+def test_one_from_the_node_library_runs(open_page, pictures):
+    from PIL import Image
+
+    with open_page() as page:
+        page.open("match_viewer")
+        page.js("() => { app.graph.clear() }")
+        page.page.locator(".node-library-tab-button").click()
+        side = page.page.locator(".comfy-vue-side-bar-container")
+        side.locator("input").first.fill("anydressing")
+        side.get_by_text("Dress", exact=True).first.click()
+        page.page.mouse.move(900, 500)
+        page.page.wait_for_timeout(300)
+        page.page.mouse.click(900, 500)  # the new node follows the cursor until it is put down
+        page.page.wait_for_function("() => app.graph._nodes.some(n => n.isSubgraphNode?.())")
+        out = page.js("""() => { const box = app.graph._nodes.find(n => n.isSubgraphNode?.()), at = (n) => box.inputs.findIndex(i => i.name === n);
+          const add = (t, set = {}) => { const n = LiteGraph.createNode(t); app.graph.add(n);
+            for (const [k, v] of Object.entries(set)) { const w = n.widgets.find(w => w.name === k); w.value = v; w.callback?.(v) } return n };
+          const stack = add('FittingRoomDemoModel'), method = add('FittingRoomNewMethod', { method: 'anydressing', options: '{"rank": 4}' });
+          stack.connect(0, method, 0); ['model', 'clip', 'vae'].forEach((n, i) => stack.connect(i, box, at(n))); method.connect(0, box, at('method'));
+          for (const slot of ['upper', 'lower']) add('FittingRoomDemoPicture', { kind: `${slot} garment`, width: 128, height: 128 }).connect(0, box, at(slot));
+          for (const [k, v] of Object.entries({ steps: 2, width: 128, height: 128 })) box.widgets.find(w => w.name === k).value = v;
+          const shown = add('PreviewImage'); box.connect(0, shown, 0); return String(shown.id) }""")
+        done = page.run()
+        assert done["status"] == 200 and done["error"] is None, done
+        assert Image.open(io.BytesIO(page.images(out)[0])).size == (128, 128)
+        page.page.screenshot(path=pictures / "blueprint_run.png")
