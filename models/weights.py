@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 
 FORMAT = "1"
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 PREFIX = "fitting_room."
 
 
@@ -174,6 +176,7 @@ def _atomic(path: Path, save: Callable[[str], None]) -> Path:
     os.close(handle)
     try:
         save(temporary)
+        os.chmod(temporary, 0o666 & ~_UMASK)  # a temporary file is for its owner alone; the finished one is as any other
         os.replace(temporary, path)
     except Exception as error:  # safetensors reports a full disk with an error class of its own
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
