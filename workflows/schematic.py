@@ -48,7 +48,7 @@ def drawing(entry: dict, fed: list, taken: list) -> str:
     Args:
         entry: the node as ComfyUI describes it. fed, taken: (socket, title of the other node), from `neighbours`.
     """
-    sockets = [(name, kind) for name, (kind, options) in input_specs(entry).items() if kind not in WIDGETS or options.get("forceInput")]
+    sockets = [(name, kind) for name, (kind, options) in input_specs(entry).items() if name in dict(fed) or kind not in WIDGETS or options.get("forceInput")]
     inputs = sorted(sockets, key=lambda s: s[0] not in dict(fed))  # what is connected first
     outputs = list(zip(entry["output_name"], entry["output"]))
     rows = max(len(inputs), len(outputs), 1)
