@@ -25,6 +25,7 @@ class Blueprint:
     sockets: name of an input -> (node id, output) outside the box. fields: name of a field -> (node id, input)
     inside, one or several that share the value.
     result: (name, node id, output) of what comes out. without: ids of nodes inside that the box leaves out (previews).
+    values: of fields, where a box for real weights wants others than the recipe for the demo weights.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Blueprint:
     fields: dict[str, tuple]
     result: tuple[str, str, int | str]
     without: tuple[str, ...] = ()
+    values: dict[str, int | str] = field(default_factory=dict)
     category: str = field(default="Fitting Room")
 
     def inside(self, graph: Graph) -> list[Node]:
@@ -56,6 +58,9 @@ class Blueprint:
         """The blueprint's file: a graph of one node, and the subgraph it stands for."""
         graph = self.recipe(info)
         inside = self.inside(graph)
+        for name, value in self.values.items():
+            for node, place in _places(self.fields[name]):
+                next(n for n in inside if n.id == node).inputs[place] = value
         numbers = {n.id: i + 1 for i, n in enumerate(inside)}
         layout, links = graph.layout(inside, notes=False), []
         sources = {(n, _slot(graph, n, out)): i for i, (n, out) in enumerate(self.sockets.values())}
@@ -149,14 +154,14 @@ BLUEPRINTS = [
         ("tryoff", "igr", "garment restoration", "flat lay", "ghost mannequin"),
         {**MODELS, "clip_vision": ("vision", 0), "method": ("method", 0), "person": ("person_image", 0), "mask": ("person_image", 1)},
         {"strength": ("restore", "strength"), "width": (("latent", "width"), ("garmnet", "width")), "height": (("latent", "height"), ("garmnet", "height")), **SAMPLING},
-        ("image", "decode", 0),
+        ("image", "decode", 0), values={"width": 768, "height": 1024},
     ),
     Blueprint(
         "Dress", _recipe(dressing, "dress_two_garments"), "A new person, from a prompt, in two given garments (AnyDressing).",
         ("anydressing", "virtual dressing", "outfit", "wear"),
         {**MODELS, "method": ("method", 0), "upper": ("upper_image", 0), "lower": ("lower_image", 0)},
         {**PROMPTS, "strength": ("dress", "strength"), **{side: tuple((n, side) for n in ("latent", "encode_upper", "encode_lower")) for side in ("width", "height")},
-         **SAMPLING}, ("image", "decode", 0),
+         **SAMPLING}, ("image", "decode", 0), values={"width": 576, "height": 768, "prompt": "a person in a park, full body photo"},
     ),
     Blueprint(
         "Insert product", _recipe(insert, "insert_garment"), "Any product into the masked part of any picture; the rest comes back bit for bit (Diffuse to Choose).",
@@ -171,6 +176,6 @@ BLUEPRINTS = [
         {**MODELS, "method": ("method", 0), "jewelry": ("jewelry_image", 0), "person": ("person_image", 0), "mask": ("person_image", 1),
          "depth": ("depth_image", 0)},
         {**PROMPTS, "strength": ("encoder", "strength"), "shadow": ("shadow", "strength"), **PLMS}, ("image", "composite", 0),
-        without=("mask_picture", "grey", "masked_picture", "shadow_mask", "shadow_picture"),
+        without=("mask_picture", "grey", "masked_picture", "shadow_mask", "shadow_picture"), values={"prompt": "a woman wearing a gold necklace, portrait photo"},
     ),
 ]

@@ -58,6 +58,40 @@ def overlaps(rectangles):
     return [(a, b) for i, a in enumerate(rectangles) for b in rectangles[i + 1 :] if meet(a, b)]
 
 
+def test_a_blueprint_with_an_unnamed_link_is_refused(info):
+    from dataclasses import replace
+
+    from fitting_room.workflows.blueprints import BLUEPRINTS
+
+    first = BLUEPRINTS[0]
+    with pytest.raises(ValueError, match="vae comes from base, outside of the box"):
+        replace(first, sockets={k: v for k, v in first.sockets.items() if k != "vae"}).canvas(info)
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "tests").glob("*.json")), ids=lambda p: p.stem)
+def test_small_workflows_count_as_comfy_test_counts(path, info):
+    """Values are taken in the order of the schema without the choices; each must be of its type and within its range."""
+    kinds = {"INT": (int,), "FLOAT": (int, float), "STRING": (str,), "BOOLEAN": (bool,)}
+    for node in json.loads(path.read_text())["nodes"]:
+        inputs = info[node["type"]]["input"]
+        specs = [s for part in ("required", "optional") for s in inputs.get(part, {}).values() if s[0] in kinds or isinstance(s[0], list)]
+        for (kind, *options), value in zip(specs, node["widgets_values"]):
+            limits = options[0] if options else {}
+            if isinstance(kind, list):
+                assert value in kind
+            else:
+                assert isinstance(value, kinds[kind]), f"{node['type']}: {value!r} stands where {kind} is read"
+                assert limits.get("min", value) <= value <= limits.get("max", value)
+
+
+@pytest.mark.parametrize("name", ["sampling", "controlnet", "masks"])
+def test_small_workflows_run(name, info, server):
+    from fitting_room.workflows.small import small
+
+    history = server.client.run(next(g for g in small(info) if g.name == name).api())
+    assert history["status"]["status_str"] == "success" and server.client.images(history)
+
+
 @pytest.mark.parametrize("path", API, ids=lambda p: p.stem)
 def test_every_workflow_runs_over_http(path, server):
     """Small and with few steps: pictures are uploaded, parameters set as a program sets them, the result read from history."""
