@@ -32,8 +32,10 @@ def examples(info: dict, photo: str) -> dict:
         out[name] = (g, [])
         return g, out[name][1]
 
-    def drawn(g, id, kind, seed=7, width=240, height=320):
-        return g.node(id, "FittingRoomDemoPicture", kind=kind, seed=seed, width=width, height=height)
+    def drawn(g, id, kind, seed=7):
+        # another size in each example: what ComfyUI has in its cache shows no picture again
+        width = 240 + 8 * len(out)
+        return g.node(id, "FittingRoomDemoPicture", kind=kind, seed=seed, width=width, height=width // 6 * 8)
 
     def save(g, id, image):
         g.node(id, "SaveImage", images=image, filename_prefix="fitting_room/help")

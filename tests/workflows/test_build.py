@@ -84,6 +84,13 @@ def test_small_workflows_count_as_comfy_test_counts(path, info):
                 assert limits.get("min", value) <= value <= limits.get("max", value)
 
 
+def test_comfy_test_is_told_of_the_small_workflows_alone():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 and newer
+    run = tomllib.loads((ROOT / "comfy-test.toml").read_text())["test"]["workflows"]["run"]
+    assert sorted(run) == sorted(p.name for p in (FOLDER / "tests").glob("*.json"))
+    assert not {p.name for p in FOLDER.glob("*.json")} & set(run)  # comfy-test would take the template of that name
+
+
 @pytest.mark.parametrize("name", ["sampling", "controlnet", "masks"])
 def test_small_workflows_run(name, info, server):
     from fitting_room.workflows.small import small
