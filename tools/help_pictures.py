@@ -116,8 +116,8 @@ def examples(info: dict, photo: str) -> dict:
 
     g, shown = begin("SiftMatches")
     person = g.node("photo", "LoadImage", image=photo)
-    patch = g.node("patch", "ImageCrop", image=person[0], width=200, height=180, x=120, y=260)
-    large = g.node("large", "ImageScale", image=patch[0], upscale_method="lanczos", width=300, height=270, crop="disabled")
+    patch = g.node("patch", "ImageCrop", image=person[0], width=320, height=300, x=40, y=200)
+    large = g.node("large", "ImageScale", image=patch[0], upscale_method="lanczos", width=400, height=375, crop="disabled")
     made = g.node("made", "FittingRoomSiftMatches", garment=large[0], person=person[0])
     save(g, "result", made["drawn"])
     shown += ["result"]

@@ -3,7 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+
+
+PLACE = """([type, name]) => { const c = app.canvas, n = app.graph._nodes.find(n => n.type === type), w = n.widgets.find(w => w.name === name);
+  const r = c.canvas.getBoundingClientRect(), s = c.ds.scale, o = c.ds.offset;
+  return [r.left + (n.pos[0] + n.size[0] / 2 + o[0]) * s, r.top + (n.pos[1] + w.last_y + 10 + o[1]) * s] }"""
 
 
 def show_help(page, node):
@@ -25,14 +32,22 @@ def test_help_page_with_its_pictures(open_page, pictures):
         assert "Common mistakes" in content.inner_text() and "written by tools" not in content.inner_text()
 
 
-def test_tooltips_with_brackets_survive_the_translations(open_page):
+@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+def test_tooltips_with_brackets_survive_the_translations(open_page, language):
     """The frontend's translations give braces a meaning; a tooltip that shows JSON must come through whole."""
-    english = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))["FittingRoomNewMethod"]
-    with open_page() as page:
-        page.open("dress_one_garment")
-        node = page.node_id("FittingRoomNewMethod")
-        shown = page.js("n => Object.fromEntries(app.graph.getNodeById(n).widgets.map(w => [w.name, w.tooltip]))", node)
-        assert shown["options"] == english["inputs"]["options"]["tooltip"] and '{"rank": 64' in shown["options"]
+    words = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))["FittingRoomTrainAnyDressing"]
+    with open_page(**{"Comfy.Locale": language}) as page:
+        page.open("train_anydressing")
+        page.js("() => { app.canvas.ds.scale = 1; const n = app.graph._nodes.find(n => n.type === 'FittingRoomTrainAnyDressing'); "
+                "app.canvas.ds.offset[0] = 500 - n.pos[0]; app.canvas.ds.offset[1] = -n.pos[1] - 300; app.canvas.setDirty(true, true) }")
+        page.page.wait_for_timeout(1000)
+        x, y = page.js(PLACE, ["FittingRoomTrainAnyDressing", "augment"])
+        page.page.mouse.move(x - 6, y)
+        page.page.mouse.move(x, y)
+        tooltip = page.page.locator(".node-tooltip")
+        tooltip.wait_for()
+        assert tooltip.inner_text().strip() == words["inputs"]["augment"]["tooltip"] and '{"flip": 0.5' in tooltip.inner_text()
+        assert page.problems() == []
 
 
 def test_names_in_chinese_and_japanese(open_page, pictures):

@@ -52,12 +52,14 @@ def test_cancel_stops_the_run(open_page):
 def test_a_refused_input_is_named_with_our_sentence(open_page, pictures):
     with open_page() as page:
         page.open("dress_one_garment")
-        page.set(page.node_id("FittingRoomEncodeGarment"), "width", 100)
+        dress = page.node_id("FittingRoomApplyAnyDressing")
+        page.set(dress, "start_percent", 0.9)
+        page.set(dress, "end_percent", 0.1)
         refused = page.run()
         assert refused["status"] == 400
         page.page.get_by_test_id("error-overlay-see-errors").click()
         page.page.locator("[aria-label^='Info for']").first.click()
-        page.page.get_by_text("width is 100; it must be a multiple of 8", exact=False).first.wait_for()
+        page.page.get_by_text("start_percent is 0.9 and end_percent is 0.1; the start must not lie after the end.", exact=False).first.wait_for()
         page.page.screenshot(path=pictures / "refused.png")
 
 
