@@ -47,7 +47,7 @@ def neighbours(node: str, graphs: list[Graph]) -> tuple[list, list]:
 
 def _called(node: Node) -> str:
     """What a node is called where another one's page names it: a picture by its role, a demo node by what stands there in earnest."""
-    return node.title if node.canvas_type else REAL.get(node.type) or node.entry["display_name"]
+    return node.title if node.canvas_type else REAL.get(node.type) or node.entry.get("display_name") or node.type
 
 
 def drawing(entry: dict, fed: list, taken: list) -> str:
