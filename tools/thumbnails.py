@@ -105,7 +105,8 @@ def thumbnail(graph, results: list):
 def drawn_input(node):
     """The drawn picture that a node of the canvas shows."""
     values = node.canvas_inputs
-    return drawn(values["kind"], values["seed"], values["height"], values["width"]).convert("RGB")
+    finer = max(1, SIDE // max(values["height"], values["width"]))
+    return drawn(values["kind"], values["seed"], finer * values["height"], finer * values["width"]).convert("RGB")
 
 
 def paste(sheet, picture, x: int, y: int, width: int, height: int) -> None:
@@ -119,7 +120,7 @@ def paste(sheet, picture, x: int, y: int, width: int, height: int) -> None:
 
 def write(path: Path, picture) -> int:
     """A JPEG as good as fits into LARGEST bytes, written whole or not at all; returns its size."""
-    for quality in (90, 85, 80, 70, 60, 50, 40, 30):
+    for quality in (92, 88, 84, 80, 72, 64, 50, 35, 20, 10):
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=quality, optimize=True)
         if data.tell() <= LARGEST:

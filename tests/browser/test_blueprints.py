@@ -53,8 +53,8 @@ def test_one_from_the_node_library_runs(open_page, pictures):
         page.js("() => { app.graph.clear() }")
         page.page.locator(".node-library-tab-button").click()
         side = page.page.locator(".comfy-vue-side-bar-container")
-        side.locator("input").first.fill("anydressing")
-        side.get_by_text("Dress", exact=True).first.click()
+        side.locator("input").first.fill("Insert product")
+        side.get_by_text("Insert product").first.click()
         page.page.mouse.move(900, 500)
         page.page.wait_for_timeout(300)
         page.page.mouse.click(900, 500)  # the new node follows the cursor until it is put down
@@ -62,12 +62,15 @@ def test_one_from_the_node_library_runs(open_page, pictures):
         out = page.js("""() => { const box = app.graph._nodes.find(n => n.isSubgraphNode?.()), at = (n) => box.inputs.findIndex(i => i.name === n);
           const add = (t, set = {}) => { const n = LiteGraph.createNode(t); app.graph.add(n);
             for (const [k, v] of Object.entries(set)) { const w = n.widgets.find(w => w.name === k); w.value = v; w.callback?.(v) } return n };
-          const stack = add('FittingRoomDemoModel'), method = add('FittingRoomNewMethod', { method: 'anydressing', options: '{"rank": 4}' });
-          stack.connect(0, method, 0); ['model', 'clip', 'vae'].forEach((n, i) => stack.connect(i, box, at(n))); method.connect(0, box, at('method'));
-          for (const slot of ['upper', 'lower']) add('FittingRoomDemoPicture', { kind: `${slot} garment`, width: 128, height: 128 }).connect(0, box, at(slot));
-          for (const [k, v] of Object.entries({ steps: 2, width: 128, height: 128 })) box.widgets.find(w => w.name === k).value = v;
+          const stack = add('FittingRoomDemoModel', { form: 'inpainting' }), method = add('FittingRoomDemoMethod', { method: 'diffuse_to_choose' });
+          stack.connect(0, method, 0); stack.connect(0, box, at('model')); stack.connect(2, box, at('vae')); method.connect(0, box, at('method'));
+          add('FittingRoomDemoVision', { kind: 'dinov2' }).connect(0, box, at('clip_vision'));
+          const size = { width: 96, height: 128 }, room = add('FittingRoomDemoPicture', { kind: 'room', ...size });
+          room.connect(0, box, at('picture')); room.connect(1, box, at('mask'));
+          add('FittingRoomDemoPicture', { kind: 'armchair', ...size }).connect(0, box, at('product'));
+          box.widgets.find(w => w.name === 'steps').value = 2;
           const shown = add('PreviewImage'); box.connect(0, shown, 0); return String(shown.id) }""")
         done = page.run()
         assert done["status"] == 200 and done["error"] is None, done
-        assert Image.open(io.BytesIO(page.images(out)[0])).size == (128, 128)
+        assert Image.open(io.BytesIO(page.images(out)[0])).size == (96, 128)
         page.page.screenshot(path=pictures / "blueprint_run.png")

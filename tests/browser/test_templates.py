@@ -67,11 +67,3 @@ def test_large_templates_in_nodes_2(open_page, graphs, pictures, name):
         found = faults(page, graphs[name])
         page.shot(pictures / f"nodes2_{name}.png")
     assert not found
-
-
-def test_thumbnails_are_square_and_small():
-    from PIL import Image
-
-    for path in (ROOT / "workflows").glob("*.jpg"):
-        assert path.stem in NAMES, f"{path.name} belongs to no workflow"
-        assert len(set(Image.open(path).size)) == 1 and path.stat().st_size <= 60_000, path.name
