@@ -37,7 +37,7 @@ def _method(g: Graph, kind: str, title: str, model, **options) -> Node:
 
 def _train(g: Graph, node: str, id: str = "train", group: str = "Train", steps: int = 100, **inputs) -> Node:
     values = {"steps": steps, "batch": 2, "learning_rate": 1e-3, "seed": 0, "width": WIDTH, "height": HEIGHT, "validate_every": max(steps // 2, 1)}
-    values |= {"validation_steps": 10, "precision": "fp32", **inputs}
+    values |= {"validation_steps": 10, "precision": "fp32", "variants": 2, **inputs}
     made = g.node(id, f"FittingRoomTrain{node}", group=group, **values)
     suffix = "" if id == "train" else f"_{id}"
     for name, meaning in (("steps", "Optimizer steps."), ("learning_rate", "Learning rate of AdamW."), ("batch", "Samples at once."), ("seed", "Order, timesteps and noise follow from it.")):
@@ -93,7 +93,7 @@ def train_diffuse_to_choose(info: dict) -> Graph:
     method = _method(g, "diffuse_to_choose", "Diffuse to Choose", wide[0], image_width=64)
     pairs = _data(g, "product")
     g.note("Train", TRAIN_NOTE)
-    trained = _train(g, "DiffuseToChoose", model=wide[0], vae=stack["VAE"], clip_vision=vision[0], method=method[0], pairs=pairs[0], variants=2)
+    trained = _train(g, "DiffuseToChoose", model=wide[0], vae=stack["VAE"], clip_vision=vision[0], method=method[0], pairs=pairs[0])
     _result(g, trained, "diffuse_to_choose")
     return g
 
