@@ -72,6 +72,7 @@ class Trainer:
         if config.augment and config.cache and config.variants == 1:
             self.notes.append("Every sample is seen as it is: augment acts where the cache keeps several variants, or without the cache.")
         self.done, self.before, self.sheet, self.updating = 0, 0.0, None, False
+        self.keys: dict[int, str] = {}
         self.validation: dict[str, list[float]] = {}
         self.keep_best: Callable[[], None] = lambda: None
         self.journal = Journal(self.folder if self.shared.rank == 0 else None, every=config.log_every)
@@ -210,7 +211,9 @@ class Trainer:
         return self.task.encode(self.source.sample(index, generator(config.seed, "augment", number)))
 
     def _kept(self, index: int, version: str, draw: torch.Generator | None) -> Encoded:
-        key = f"{self.source.key(index)} {version}"
+        if index not in self.keys:  # asks the disk for every file of the sample
+            self.keys[index] = self.source.key(index)
+        key = f"{self.keys[index]} {version}"
         found = self.cache.get(key)
         if found is None:
             found = self.task.encode(self.source.sample(index, draw))

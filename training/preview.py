@@ -13,7 +13,8 @@ from .config import TrainConfig
 from .draws import generator
 
 COLOURS = ("#1f4e8c", "#b5532a", "#3b7d4f", "#7a4e8a", "#8a6d3b", "#3a7f7a", "#a03b5c", "#555555")
-PAPER, INK, MIDDLE, PALE, DOT = "#fbfaf7", "#222222", "#666666", "#d9d6cf", "#d97706"
+PAPER, INK, MIDDLE, PALE, DOT, RAW = "#fbfaf7", "#222222", "#666666", "#d9d6cf", "#d97706", "#b9c7da"
+TERM_ROW, TERMS_IN_A_ROW = 92, 4
 
 
 @torch.no_grad()
@@ -55,43 +56,58 @@ def curve(
     history: Mapping[str, list[float]], done: int, total: int, validation: Mapping[str, list[float]] | None = None, facts: str = "",
     weights: Mapping[str, float] | None = None, width: int = 640, height: int = 380,
 ):
-    """The loss over the steps as a PIL picture.
+    """The loss over the steps as a PIL picture, and under it a small curve per term, each on a scale of its own.
 
     Args:
-        history: per term its mean at every step; "loss" is drawn raw (pale) and as running mean (dark), the terms as their shares of it.
+        history: per term its mean at every step; "loss" is drawn raw (pale) and as running mean (dark).
         done, total: steps.
         validation: "step" and "loss" of every validation, drawn as dots.
         facts: a line of text under the title.
         weights: of the terms.
+        width, height: in pixels; terms add to the height.
     """
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", (width, height), PAPER)
+    terms = {k: v for k, v in history.items() if k != "loss" and len(history) > 2}
+    picture = Image.new("RGB", (width, height + TERM_ROW * -(-len(terms) // TERMS_IN_A_ROW)), PAPER)
     pen = ImageDraw.Draw(picture)
     pen.font = _font()
-    box = (64, 72, width - 24, height - 30)
+    box = (64, 72, width - 24, height - 34)
     losses = history.get("loss", [])
     smooth, checked = running_mean(losses), dict(zip((validation or {}).get("step", ()), (validation or {}).get("loss", ())))
     pen.text((box[0], 8), f"step {done} of {total}" + (f", loss {smooth[-1]:.3g}" if losses else ""), fill=INK)
     pen.text((box[0], 26), facts, fill=MIDDLE)
     if not losses:
         return picture
-    shares = {k: [(weights or {}).get(k, 1.0) * v for v in running_mean(values)] for k, values in history.items() if k != "loss"}
-    shares = shares if len(shares) > 1 else {}
-    low, high = _limits(losses, smooth, [*checked.values(), *(v for values in shares.values() for v in (min(values), max(values)))])
+    low, high = _limits(losses, smooth, list(checked.values()))
     _axes(pen, box, low, high, len(losses))
-    lines = [("loss", losses, "#b9c7da", 1)] + [(k, v, COLOURS[1 + n % (len(COLOURS) - 1)], 1) for n, (k, v) in enumerate(shares.items())]
-    for _, values, colour, thick in (*lines, ("running mean", smooth, COLOURS[0], 2)):
+    for values, colour, thick in ((losses, RAW, 1), (smooth, COLOURS[0], 2)):
         points = _points(values, low, high, box)
         if len(points) > 1:
             pen.line(points, fill=colour, width=thick)
     for step, value in checked.items():
         x, y = _place(step - 1, value, max(len(losses) - 1, 1), low, high, box)
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=DOT, outline=PAPER)
-    legend = [(name, colour) for name, _, colour, _ in (lines[0], ("running mean", None, COLOURS[0], 0))]
-    legend += [(f"{name} {values[-1]:.3g}", colour) for name, values, colour, _ in lines[1:]]
-    _legend(pen, box[0], 46, width - 8, legend + ([(f"validation {list(checked.values())[-1]:.3g}", DOT)] if checked else []))
+    seen = [("every step", RAW), ("running mean", COLOURS[0])] + ([(f"validation {list(checked.values())[-1]:.3g}", DOT)] if checked else [])
+    _legend(pen, box[0], 46, seen)
+    for number, (name, values) in enumerate(terms.items()):
+        row, column = divmod(number, TERMS_IN_A_ROW)
+        side = (width - 40) // TERMS_IN_A_ROW
+        _term(pen, (20 + column * side, height + row * TERM_ROW), side - 16, name, values, (weights or {}).get(name, 1.0), COLOURS[1 + number % (len(COLOURS) - 1)])
     return picture
+
+
+def _term(pen, corner: tuple[int, int], width: int, name: str, values: list[float], weight: float, colour: str) -> None:
+    """One term's running mean with its first and last value, and its weight."""
+    x, y = corner
+    smooth = running_mean(values)
+    pen.text((x, y), f"{name} x {weight:g}", fill=colour)
+    pen.text((x, y + 15), f"{smooth[0]:.3g} to {smooth[-1]:.3g}", fill=MIDDLE)
+    box, (low, high) = (x, y + 34, x + width, y + TERM_ROW - 14), _limits(smooth, smooth, [])
+    pen.line((box[0], box[3], box[2], box[3]), fill=PALE)
+    points = _points(smooth, low, high, box)
+    if len(points) > 1:
+        pen.line(points, fill=colour, width=2)
 
 
 def _font(size: int = 12):
@@ -114,14 +130,11 @@ def _axes(pen, box, low: float, high: float, steps: int) -> None:
             pen.text((x, box[3] + 8), str(label), fill=INK, anchor="mt")
 
 
-def _legend(pen, x: float, y: float, right: float, entries: list[tuple[str, str]]) -> None:
+def _legend(pen, x: float, y: float, entries: list[tuple[str, str]]) -> None:
     for text, colour in entries:
-        size = pen.textlength(text) + 34
-        if x + size > right:
-            return
-        pen.rectangle((x, y + 5, x + 14, y + 8), fill=colour)
+        pen.rectangle((x, y + 6, x + 14, y + 9), fill=colour)
         pen.text((x + 18, y), text, fill=INK)
-        x += size
+        x += pen.textlength(text) + 34
 
 
 def running_mean(values: list[float], keep: float = 0.95) -> list[float]:
@@ -137,7 +150,8 @@ def _limits(losses: list[float], smooth: list[float], others: list[float]) -> tu
     """What the axis shows: all of the means and the others, and the raw values but for the highest hundredth."""
     ordered = sorted(losses)
     low, high = min(ordered[0], *smooth, *others), max(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], *smooth, *others)
-    return (low, high) if high > low else (low - 0.5 * abs(low) - 1e-6, high + 0.5 * abs(high) + 1e-6)
+    flat = high - low <= 1e-6 * max(abs(low), abs(high))  # a constant, and rounding
+    return (low - 0.5 * abs(low) - 1e-6, high + 0.5 * abs(high) + 1e-6) if flat else (low, high)
 
 
 def _points(values: list[float], low: float, high: float, box) -> list[tuple[float, float]]:

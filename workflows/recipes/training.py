@@ -22,7 +22,7 @@ RESULT_NOTE = "**Result.** The trained method can go straight into the nodes tha
 
 def _data(g: Graph, drawn: str, count: int = 8, **more) -> Node:
     g.note("Data", DATA_NOTE)
-    node = g.node("pairs", "FittingRoomPairs", group="Data", layout="synthetic", folder="", split="train", limit=count, drawn=drawn, width=WIDTH, height=HEIGHT, **more)
+    node = g.node("pairs", "FittingRoomPairs", group="Data", layout="synthetic", folder="", split="train", limit=count, drawn=drawn, **{"width": WIDTH, "height": HEIGHT, **more})
     for name, meaning in (
         ("layout", "How the data set lies on disk."), ("folder", "The data set's folder below ComfyUI's input folder."),
         ("limit", "Take the first so many samples; 0 takes all."),
@@ -122,7 +122,7 @@ def train_sift_vton(info: dict) -> Graph:
     """SIFT matches first, kept as files, then training with them."""
     g = Graph("train_sift_vton", info, "Train SIFT-VTON: match every pair once, keep the matches as files, let them supervise attention.")
     stack, wide, vision, method = _try_on(g)
-    pairs = _data(g, "dressing", 6)
+    pairs = _data(g, "dressing", 6, width=4 * WIDTH, height=4 * HEIGHT)  # matching needs detail that training does not
     matches = g.node("matches", "FittingRoomSiftFolder", group="Data", pairs=pairs[0], folder="fitting_room/matches_demo")
     g.note("Train", TRAIN_NOTE)
     supervision = g.node("supervision", "FittingRoomSiftSupervisor", group="Train", weight=0.0005, max_timestep=500, folder=matches[0])
