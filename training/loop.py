@@ -38,7 +38,8 @@ class Trainer:
 
     Args:
         task: the method with its networks.
-        source: samples: `len()`, `sample(index, generator)`, `key(index)`, `name(index)`, `fingerprint()`.
+        source: samples: `len()`, `sample(index, generator)`, `key(index)`, `name(index)`, `fingerprint()`;
+            `groups()` where samples are held out, `size(index)` for buckets.
         config: settings.
         folder: of the run.
         hooks: see `Hooks`.
