@@ -45,8 +45,9 @@ def overrides(options: argparse.Namespace) -> dict:
     Raises:
         ValueError: a --set that is not NAME=VALUE.
     """
-    import tomllib
+    from fitting_room.training.config import toml_reader
 
+    tomllib = toml_reader()
     out = {"steps": options.steps} if options.steps else {}
     for text in options.set:
         name, sign, value = text.partition("=")

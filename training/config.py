@@ -153,11 +153,11 @@ def _as(kind: type, value: Any, name: str) -> Any:
     raise ValueError(f"The setting {name} is {value!r}; it must be {words[kind]}.")
 
 
-def read_toml(path: Path | str) -> dict[str, Any]:
-    """A TOML file.
+def toml_reader():
+    """The module that reads TOML.
 
     Raises:
-        ValueError: not TOML (says where), or a Python without a TOML reader.
+        ValueError: a Python without one.
     """
     try:
         import tomllib
@@ -166,7 +166,16 @@ def read_toml(path: Path | str) -> dict[str, Any]:
             import tomli as tomllib
         except ModuleNotFoundError:
             raise ValueError("Python 3.10 has no TOML reader; install tomli, or use Python 3.11 or newer.") from None
-    path = Path(path)
+    return tomllib
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        ValueError: not TOML (says where), or a Python without a TOML reader.
+    """
+    tomllib, path = toml_reader(), Path(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -336,6 +336,7 @@ class Trainer:
                     inner.state[parameter] = {
                         k: (v.to(parameter.device) if v.ndim or fused else v) if isinstance(v, Tensor) else v for k, v in state.optimizer[name].items()
                     }
+        self.shared.weights_changed(self.optimizer)
         self.ema.updates = int(state.scalars["ema_updates"])
         if self.scaler.is_enabled() and state.scalars["scale"]:
             tracked = int(state.scalars.get("scale_steps", 0))

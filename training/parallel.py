@@ -33,6 +33,9 @@ class Alone:
         """What to call in their place."""
         return step, optimizer
 
+    def weights_changed(self, optimizer: torch.optim.Optimizer) -> None:
+        """Called after the weights were replaced by those of a checkpoint."""
+
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss."""
         loss.backward()
@@ -106,6 +109,12 @@ class Several(Alone):
     def prepare(self, step: nn.Module, optimizer: torch.optim.Optimizer):
         """Wrapped for data parallelism, or for DeepSpeed where accelerate was configured so."""
         return self.accelerator.prepare(step, optimizer)
+
+    def weights_changed(self, optimizer: torch.optim.Optimizer) -> None:
+        """ZeRO keeps a copy of the weights, from which it would write the old ones back."""
+        refresh = getattr(getattr(optimizer, "optimizer", None), "refresh_fp32_params", None)
+        if self.steps_itself and refresh is not None:
+            refresh()
 
     def backward(self, loss: Tensor) -> None:
         """As accelerate wants it; the division by the accumulation is the loop's, so it is taken back here."""
