@@ -50,7 +50,7 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(comfyui, tmp_p
     assert stopped >= 2
     end = str(stopped + 1)
     code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", end, "--set", "batch=1", "--resume")
-    assert code == 0 and f"{end} of {end} steps on 4 samples" in said and "4 pairs in drawn" in said, said
+    assert code == 0 and f"{end} of {end} steps on 4 samples" in said and "4 pairs in dressing_4_64x64" in said, said
     assert train(comfyui, tmp_path, tmp_path / "whole", "--steps", end, "--set", "batch=1")[0] == 0
     parts, whole = state(tmp_path / "parts"), state(tmp_path / "whole")
     assert parts.history == whole.history and all(torch.equal(parts.weights[k], v) for k, v in whole.weights.items())
