@@ -28,7 +28,7 @@ class PMJewelryTask(Task):
         "variants": 8,
         "augment": {"flip": 0.5, "move": 0.5, "shift": 0.2, "scale": 0.2, "item_shift": 0.2, "item_scale": 0.2, "contrast": 0.3, "hue": 0.02, "colour": 0.5},
     }
-    options = {"soft_shadow": False}
+    options = {"soft_shadow": False, "outside": 1.0}
 
     def encode(self, sample: Sample) -> Encoded:
         """z0 of the picture; masked picture, mask and maps at latent size; the piece's latent; the prompt; masks for the losses."""
