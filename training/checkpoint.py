@@ -10,9 +10,7 @@ is killed in the middle leaves the earlier ones whole. Randomness needs no place
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..models.weights import WeightsError, write_tensors
 
 FORMAT = "1"
 NAME = re.compile(r"step-(\d{8})\.safetensors")
@@ -93,8 +93,6 @@ def save(folder: Path, state: State, keep: int = 2) -> Path:
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
-    from safetensors.torch import save_file
-
     tensors, scalars = _pack(state)
     header = {
         "fitting_room.state": FORMAT, "step": str(state.step), "seconds": repr(state.seconds), "identity": json.dumps(state.identity),
@@ -102,24 +100,14 @@ def save(folder: Path, state: State, keep: int = 2) -> Path:
     }
     path = path_of(folder, state.step)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".step-*.part"):
+        for leftover in folder.glob(".step-*.part"):  # of a process that was killed
             leftover.unlink()
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".step-", suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata=header)
-            with open(temporary, "rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-    except Exception as error:  # safetensors has an error class of its own for a full disk
+        write_tensors(path, tensors, header)
+    except (OSError, WeightsError) as error:
         left = steps_in(folder)
         last = f"the last whole checkpoint is step {left[-1]}" if left else "there is no earlier checkpoint"
         raise CheckpointError(
-            f"Step {state.step} could not be saved in '{folder.name}' ({_reason(error)}); {last}. Free space on that disk and resume the run."
+            f"Step {state.step} could not be saved in '{folder.name}' ({_reason(error.__cause__ or error)}); {last}. Free space on that disk and resume the run."
         ) from error
     for old in steps_in(folder)[: -(keep + 1)]:
         path_of(folder, old).unlink(missing_ok=True)
