@@ -149,11 +149,13 @@ def choose(config: TrainConfig, cpu: bool | None = None) -> Alone:
         cpu: train on the processor; None asks torch whether there is an accelerator.
 
     Raises:
-        ValueError: several processes without accelerate.
+        ValueError: several processes without accelerate, or DeepSpeed in a form that the loop cannot drive.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() != "true":
         return Alone()
     try:
         return Several(config, not torch.cuda.is_available() if cpu is None else cpu)
     except ImportError as error:
-        raise ValueError(f"Training in several processes needs accelerate ({error}); install the extra: pip install 'fitting-room[train]'.") from error
+        raise ValueError(
+            f"Training in several processes needs accelerate, and deepspeed where accelerate is set to it ({error}); install the extra: pip install 'fitting-room[train]'."
+        ) from error
