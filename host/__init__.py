@@ -33,6 +33,9 @@ from .encode import (
     with_extras,
     with_values,
 )
+from .evaluate import (
+    vision_embedder,
+)
 from .files import (
     adapter_files,
     adapter_path,
@@ -47,6 +50,7 @@ from .files import (
     output_folder,
     output_path,
     progress,
+    readable_folder,
     register_folders,
     sam_files,
     sam_path,
@@ -63,6 +67,7 @@ from .inpaint import (
 )
 from .load import (
     load_models,
+    load_vision,
 )
 from .models import (
     build_method,
@@ -146,6 +151,7 @@ __all__ = [
     "layers",
     "learning",
     "load_models",
+    "load_vision",
     "LAYOUTS",
     "load_depthfm",
     "load_whole",
@@ -165,6 +171,7 @@ __all__ = [
     "plms_sigmas",
     "progress",
     "read_weights",
+    "readable_folder",
     "register_folders",
     "release",
     "run_module",
@@ -180,6 +187,7 @@ __all__ = [
     "ui",
     "unet_shape",
     "user_folder",
+    "vision_embedder",
     "vision_width",
     "watched",
     "widen",
