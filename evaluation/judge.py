@@ -50,23 +50,21 @@ class Verdict:
 class Judge(nn.Module):
     """The classifier. Call it with pictures and boxes; `load()` brings the bundled weights."""
 
-    def __init__(self, width: int = 16):
+    def __init__(self, width: int = 24):
         super().__init__()
         self.width = width
-        widths = (4 + len(VIEWS), width, 2 * width, 4 * width, 6 * width)
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, 2 if i else 1, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for i, (a, b) in enumerate(zip(widths, widths[1:]))
-        )
-        features = 2 * (widths[2] + widths[3] + widths[4])
+        plan = ((4, width, 5, 2), (width, 2 * width, 3, 2), (2 * width, 4 * width, 3, 2), (4 * width, 3 * width, 3, 1))  # inputs, outputs, kernel, stride
+        self.stages = nn.ModuleList(nn.Sequential(nn.Conv2d(a, b, k, s, k // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b, k, s in plan)
+        features = 3 * sum(b for _, b, _, _ in plan) + len(VIEWS)
         self.pattern, self.colour = nn.Linear(features, len(PATTERNS)), nn.Linear(features, len(COLOUR_NAMES))
 
-    def scores(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of patterns (N,9) and colours (N,12) before the softmax, of crops (N,8,48,48) from `crop`."""
-        x, seen = crops, []
-        for number, stage in enumerate(self.stages):
+    def scores(self, crops: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of patterns (N,9) and colours (N,12) before the softmax, of crops (N,4,48,48) and view numbers (N,) from `crop`."""
+        x, seen = crops, [F.one_hot(views, len(VIEWS)).to(crops)]
+        for stage in self.stages:
             x = stage(x)
-            if number:
-                seen += [x.mean((2, 3)), x.amax((2, 3))]
+            flat = x.flatten(2)
+            seen += [flat.mean(2), flat.amax(2), flat.var(2).add(1e-4).sqrt()]
         features = torch.cat(seen, 1)
         return self.pattern(features), self.colour(features)
 
@@ -82,7 +80,7 @@ class Judge(nn.Module):
         Raises:
             ValueError: pictures of another shape, boxes that do not fit them, an unknown view.
         """
-        pattern, colour = (s.softmax(1) for s in self.eval().scores(crop(images, boxes, views)))
+        pattern, colour = (s.softmax(1) for s in self.eval().scores(*crop(images, boxes, views)))
         return Verdict(tuple(PATTERNS[i] for i in pattern.argmax(1)), tuple(COLOUR_NAMES[i] for i in colour.argmax(1)), pattern, colour)
 
     @classmethod
@@ -129,8 +127,8 @@ def box_of(mask: np.ndarray | Tensor) -> np.ndarray:
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
 
 
-def crop(images: Tensor, boxes: Tensor, views: str | Sequence[str]) -> Tensor:
-    """What the judge sees: crops (N,8,48,48): the picture in -1..1, 1 inside the box, and one plane per view.
+def crop(images: Tensor, boxes: Tensor, views: str | Sequence[str]) -> tuple[Tensor, Tensor]:
+    """What the judge sees: crops (N,4,48,48), the picture in -1..1 and 1 inside the box, and the numbers (N,) of the views.
 
     The crop is a square about the box, of its longer side; beyond the picture its border is repeated. Larger pictures are made smaller
     first, so that a print has as many pixels as in the drawings the judge learned from.
@@ -148,12 +146,12 @@ def crop(images: Tensor, boxes: Tensor, views: str | Sequence[str]) -> Tensor:
         planes = F.interpolate(planes, (HEIGHT, max(1, round(width * HEIGHT / height))), mode="bilinear", antialias=True)
     planes = planes.expand(count, -1, -1, -1)
     size = torch.tensor([width, height, width, height], dtype=torch.float32)
-    return sample_boxes(planes, boxes / size, _view_numbers(views, count))
+    return sample_boxes(planes, boxes / size), _view_numbers(views, count)
 
 
-def sample_boxes(planes: Tensor, boxes: Tensor, views: Tensor, margin: Tensor | float = MARGIN) -> Tensor:
-    """`crop` of pictures (N,3,H,W) of the final size, with boxes (N,4) as shares of it, view numbers (N,) and margins."""
-    count, _, height, width = planes.shape
+def sample_boxes(planes: Tensor, boxes: Tensor, margin: Tensor | float = MARGIN) -> Tensor:
+    """Crops (N,4,48,48) of pictures (N,3,H,W) of the final size, with boxes (N,4) as shares of it and a margin each."""
+    height, width = planes.shape[2:]
     box = boxes * torch.tensor([width, height, width, height], dtype=torch.float32)
     middle, extent = (box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]
     half = extent.amax(1) / 2 * margin
@@ -162,8 +160,7 @@ def sample_boxes(planes: Tensor, boxes: Tensor, views: Tensor, margin: Tensor | 
     grid = torch.stack([(x * 2 / width - 1)[:, None, :].expand(-1, SIDE, -1), (y * 2 / height - 1)[:, :, None].expand(-1, -1, SIDE)], -1)
     seen = F.grid_sample(planes, grid, "bilinear", "border", align_corners=False) * 2 - 1
     inside = ((x - middle[:, :1]).abs() <= extent[:, :1] / 2)[:, None, :] & ((y - middle[:, 1:]).abs() <= extent[:, 1:] / 2)[:, :, None]
-    view = F.one_hot(views, len(VIEWS)).float()[:, :, None, None].expand(-1, -1, SIDE, SIDE)
-    return torch.cat([seen, inside[:, None].float(), view], 1)
+    return torch.cat([seen, inside[:, None].float()], 1)
 
 
 def _view_numbers(views: str | Sequence[str], count: int) -> Tensor:

@@ -97,11 +97,11 @@ def blurred(planes: Tensor, sigma: float) -> Tensor:
 
 
 def batch_of(crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-    """Crops (n,8,48,48) for training: boxes a little off, worsened, mirrored."""
+    """Crops (n,4,48,48) for training: boxes a little off, worsened, mirrored."""
     boxes = crops.boxes[rows]
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     boxes = boxes + sides * 0.05 * torch.randn(boxes.shape, generator=generator).clamp(-2, 2)
-    made = sample_boxes(crops.planes(rows), boxes, crops.views[rows], MARGIN * (1 + 0.1 * (torch.rand(len(rows), generator=generator) - 0.5)))
+    made = sample_boxes(crops.planes(rows), boxes, MARGIN * (1 + 0.1 * (torch.rand(len(rows), generator=generator) - 0.5)))
     made[:, :3] = worsened((made[:, :3] + 1) / 2, generator) * 2 - 1
     return torch.where(torch.rand(len(rows), 1, 1, 1, generator=generator) < 0.5, made.flip(-1), made)
 
@@ -117,7 +117,7 @@ def fit(crops: Crops, steps: int, batch: int = 64, rate: float = 4e-3, seed: int
         if len(order) < batch:
             order = torch.cat([order, torch.randperm(len(crops), generator=generator)])
         rows, order = order[:batch], order[batch:]
-        pattern, colour = judge.scores(batch_of(crops, rows, generator))
+        pattern, colour = judge.scores(batch_of(crops, rows, generator), crops.views[rows])
         loss = F.cross_entropy(pattern, crops.patterns[rows], label_smoothing=0.03) + F.cross_entropy(colour, crops.colours[rows], label_smoothing=0.03)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -137,7 +137,7 @@ def accuracy(judge: Judge, crops: Crops, blur: float = 0.0) -> dict[str, dict[st
     for rows in torch.arange(len(crops)).split(128):
         planes = crops.planes(rows)
         planes = blurred(planes, blur) if blur else planes
-        pattern, colour = judge.eval().scores(sample_boxes(planes, crops.boxes[rows], crops.views[rows]))
+        pattern, colour = judge.eval().scores(sample_boxes(planes, crops.boxes[rows]), crops.views[rows])
         right.append(torch.stack([pattern.argmax(1) == crops.patterns[rows], colour.argmax(1) == crops.colours[rows]], 1))
     right, out = torch.cat(right).float(), {}
     for name in (*VIEWS, "all"):

@@ -34,6 +34,7 @@ from .encode import (
     with_values,
 )
 from .evaluate import (
+    Bench,
     vision_embedder,
 )
 from .files import (
@@ -118,6 +119,7 @@ __all__ = [
     "adapter_files",
     "adapter_path",
     "attachment",
+    "Bench",
     "best_precision",
     "build_method",
     "build_unet",
