@@ -174,7 +174,7 @@ def evaluate(
     left_out = {k: v for k, v in left_out.items() if k not in results}
     _check_some(results, left_out)
     counts = {"true pictures": len(next(iter(matched.values())).real), "results": sum(len(m.generated) for m in matched.values())}
-    counts |= {"compared pairs": sum(len(m.pairs) for m in matched.values())} if not several else {}
+    counts |= {"matched pairs": sum(len(m.pairs) for m in matched.values())} if not several else {}
     counts |= {"runs": len(runs)} if len(runs) > 1 else {}
     problems = [(f"{run}: " if run else "") + line for run, m in matched.items() for line in listed(m.problems)]
     return Evaluation(_title(protocol, chosen, size), counts, results, left_out, problems, files)

@@ -38,7 +38,7 @@ class DrawnSource:
     ):
         self.length, self.garment, self.hats, self.flaws, self.curated, self.wordless = length, garment, hats, flaws, curated and flaws > 1, wordless
         self.world = World(kind, (height, width), seed, self._place(length - 1) + 1, **options)
-        self.truth = lru_cache(maxsize=8)(lambda index: self.world[self._place(index)])
+        self.truth = lru_cache(maxsize=128)(lambda index: self.world[self._place(index)])
 
     def __len__(self) -> int:
         return self.length

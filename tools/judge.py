@@ -20,9 +20,9 @@ else:
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--persons", type=int, default=5000, help="drawn persons to learn from")
-    parser.add_argument("--held-out", type=int, default=600, help="drawn persons to test on")
-    parser.add_argument("--steps", type=int, default=2500, help="steps of 64 garments")
+    parser.add_argument("--persons", type=int, default=6000, help="drawn persons to learn from")
+    parser.add_argument("--held-out", type=int, default=400, help="drawn persons to test on")
+    parser.add_argument("--steps", type=int, default=1500, help="steps of 64 garments")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=pack.ROOT / "evaluation" / "judge.safetensors")
     parser.add_argument("--check", action="store_true", help="test the file that is there, train nothing")
