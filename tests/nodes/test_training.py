@@ -84,12 +84,12 @@ def test_a_method_of_another_paper_and_another_base_are_refused(output):
 
 
 def test_matches_are_only_read_where_data_may_lie(output):
-    from fitting_room.nodes.training import match_folder
+    from fitting_room.host import readable_folder
 
     (output / "fitting_room" / "matches").mkdir(parents=True)
-    assert match_folder("fitting_room/matches") == output / "fitting_room" / "matches"
+    assert readable_folder("fitting_room/matches") == output / "fitting_room" / "matches"
     with pytest.raises(ValueError, match="nothing else is read"):
-        match_folder("/etc")
+        readable_folder("/etc")
 
 
 def test_cancel_saves_and_resume_goes_on(server):
