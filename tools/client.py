@@ -199,11 +199,11 @@ class Client:
         progress: called with (node id, step, steps) whenever a node starts or advances. Raises PromptError with the node's type and
         message when one fails, PromptInterrupted, TimeoutError, or ServerError when ComfyUI goes away.
         """
-        return self._follow(lambda: prompt_id, progress, timeout)
+        return self._follow(lambda: prompt_id, progress, timeout, 0.01)
 
     def run(self, prompt: dict, progress=None, timeout: float = 3600, prompt_id: str = "") -> dict:
         """Queue a prompt and wait for it, without missing its first steps. A `prompt_id` that the server knows is not queued again."""
-        return self._follow(lambda: prompt_id if prompt_id and self.knows(prompt_id) else self.queue(prompt, prompt_id), progress, timeout)
+        return self._follow(lambda: prompt_id if prompt_id and self.knows(prompt_id) else self.queue(prompt, prompt_id), progress, timeout, LISTEN_S)
 
     def make(self, workflow: str, progress=None, timeout: float = 3600, **values) -> dict:
         """Run a bundled workflow by name (or a file of API-format JSON) with its parameters set: {file name: bytes}.
@@ -220,21 +220,22 @@ class Client:
         return {name: self.download(file) if isinstance(file, dict) else file.encode()
                 for name, file in bundled.name_results(filled.name, *self.results(history)).items()}
 
-    def _follow(self, queue, progress, timeout: float) -> dict:
+    def _follow(self, queue, progress, timeout: float, listen: float) -> dict:
         end, running = time.monotonic() + timeout, "none yet"
         self.get("/system_stats")  # a server that is away is said here, in our words
         feed = self._feed()
         try:
             prompt_id = queue()
-            # The websocket tells progress; whether the prompt has ended is read from history, which misses nothing.
-            while not (found := self._ended(prompt_id)):
-                if time.monotonic() > end:
-                    raise TimeoutError(f"prompt {prompt_id} has not ended within {timeout:g} s; the node at work is {running}")
-                for data in _advances(feed, prompt_id, min(LISTEN_S, max(end - time.monotonic(), 0.01))):
+            while True:  # the websocket tells progress; whether the prompt has ended is read from history, which misses nothing
+                for data in _advances(feed, prompt_id, max(min(listen, end - time.monotonic()), 0.01)):
                     running = data["node"]
                     if progress is not None:
                         progress(running, data.get("value", 0), data.get("max", 1))
-            return found
+                if found := self._ended(prompt_id):
+                    return found
+                if time.monotonic() > end:
+                    raise TimeoutError(f"prompt {prompt_id} has not ended within {timeout:g} s; the node at work is {running}")
+                listen = LISTEN_S
         finally:
             if feed is not None:
                 feed.close()
@@ -271,8 +272,8 @@ def _advances(feed, prompt_id: str, seconds: float):
             text = feed.receive(left) if feed is not None else None
         except OSError:
             feed = text = None
-        if feed is None:
-            time.sleep(max(until - time.monotonic(), 0))
+        if feed is None:  # history is looked at more often, as nothing else tells the end
+            time.sleep(min(left, 0.25))
         if text is None:
             return
         event = json.loads(text)

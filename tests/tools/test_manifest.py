@@ -203,45 +203,51 @@ def finished(out) -> set:
 
 @pytest.fixture(scope="module")
 def second(server, tmp_path_factory):
-    """Another server, which a test may kill and start again on its port."""
+    """Another server, which the tests kill: the first starts it again on its port, the second leaves it dead."""
     with Server(sys.executable, server.comfyui, server.base_directory, output_directory=tmp_path_factory.mktemp("second")) as other:
         yield other
 
 
-def kill_when(server, condition) -> threading.Thread:
-    """Kill a server without a word as soon as `condition` holds."""
-    def watch():
-        while not condition():
-            time.sleep(0.005)
-        server.process.kill()
+class Killer:
+    """Kills a server without a word when `manifest.run` reports the nth change of a kind there; remembers the row."""
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    def __init__(self, server, state, nth):
+        self.server, self.state, self.left, self.row, self.lost = server, state, nth, None, []
+
+    def __call__(self, row, state, detail):
+        if state == "lost":
+            self.lost.append(row.key)
+        if state == self.state and self.server.url == row.server:
+            self.left -= 1
+            if self.left == 0:
+                self.row = row.key
+                self.server.process.kill()
+                self.server.process.wait()
 
 
-def test_a_server_that_dies_loses_no_row_to_the_other_one_and_comes_back_for_the_next_run(server, second, tmp_path):
-    rows, out = work(tmp_path, 16, 4), tmp_path / "out"
-    at_second = []
-    killer = kill_when(second, lambda: len(at_second) >= 4)
-    summary = manifest.run(rows, out, [second.url, server.url], patience_s=1,
-                           report=lambda row, state, detail: at_second.append(row) if (state, detail) == ("queued", second.url) else None)
-    killer.join(10)
-    assert (summary.made, summary.failures) == (16, []) and second.process.poll() is not None
-    assert len({row.key for row in at_second}) >= 4
-
-    rows, out = rows.rename(tmp_path / "again.jsonl"), tmp_path / "out2"
-    summary = manifest.run(rows, out, [second.url], patience_s=0.5)
-    assert summary.made == 0 and len(summary.failures) == 16
-    second.stop()
-    second.start()
-    killer = kill_when(second, lambda: len(finished(out)) >= 2)
-    restart = threading.Thread(target=lambda: (killer.join(), second.stop(), second.start()))
+def test_a_server_that_dies_keeps_its_rows_until_it_is_back(second, tmp_path):
+    rows, out, killer = work(tmp_path, 8, 4), tmp_path / "out", Killer(second, "done", 2)
+    restart = threading.Thread(target=lambda: (killed(second), second.stop(), second.start()))
     restart.start()
-    summary = manifest.run(rows, out, [second.url], patience_s=120)
+    summary = manifest.run(rows, out, [second.url], patience_s=120, report=killer)
     restart.join()
-    assert (summary.made, summary.already, summary.failures) == (16, 0, [])  # killed again, started again, and the run went on
-    assert sorted(path.name for path in out.glob("*.png")) == sorted(f"row{n}.png" for n in range(16))
+    assert killer.lost  # in mid-run
+    assert (summary.made, summary.already, summary.failures) == (8, 0, [])
+    assert sorted(path.name for path in out.glob("*.png")) == [f"row{n}.png" for n in range(8)]
+
+
+def killed(server) -> None:
+    """Returns when the server's process has ended."""
+    while server.process.poll() is None:
+        time.sleep(0.01)
+
+
+def test_a_server_that_dies_loses_no_row_to_the_other_one(server, second, tmp_path):
+    rows, killer = work(tmp_path, 16, 4), Killer(second, "queued", 2)
+    summary = manifest.run(rows, tmp_path / "out", [second.url, server.url], patience_s=0.5, report=killer)
+    assert second.process.poll() is not None and killer.row in killer.lost
+    assert (summary.made, summary.failures) == (16, [])
+    assert max(saved(output_of(server), folder=tmp_path).values()) == 1
 
 
 @pytest.mark.skipif(not shutil.which("unshare") or not hasattr(os, "geteuid"), reason="needs unshare, to mount a small disk")
