@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     params.set_defaults(act=_params)
 
     shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    shared.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=_pair, help="a parameter, or NODE.INPUT; may be repeated")
+    shared.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", type=pair, help="a parameter, or NODE.INPUT; may be repeated")
     shared.add_argument("--output", default=".", type=Path, metavar="DIR", help="where the results go (here)")
-    shared.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", type=_pair, help="sent with every request, for a server behind a proxy")
+    shared.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", type=pair, help="sent with every request, for a server behind a proxy")
     shared.add_argument("--timeout", type=float, default=3600, metavar="S", help="seconds that one prompt may take (3600)")
     shared.add_argument("--retries", type=int, default=3, metavar="N", help="how often a prompt may lose its server (3)")
     shared.add_argument("--patience", type=float, default=60, metavar="S", help="seconds that a server may be away before it is given up (60)")
@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """NAME=VALUE of a command line."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} must look like NAME=VALUE")

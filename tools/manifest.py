@@ -92,7 +92,7 @@ def read_rows(path: Path, workflow: str = "", values: dict | None = None) -> lis
         raise bundled.InputError(f"the manifest {path} has no rows")
     rows, seen = [], {}
     for number, row in enumerate(given, 1):
-        row = _row(number, row, workflow, values or {}, path.parent)
+        row = row_of(number, row, workflow, values or {}, path.parent)
         same = row.key.casefold()  # as file systems that do not tell A from a see it
         if same in seen:
             row.problem = f"the key {row.key!r} is row {seen[same]}'s already; give every row its own `key`"
@@ -120,7 +120,8 @@ def _json_rows(file):
             yield row if isinstance(row, (dict, str)) else "it is no JSON object"
 
 
-def _row(number: int, given, workflow: str, values: dict, folder: Path) -> Row:
+def row_of(number: int, given, workflow: str, values: dict, folder: Path) -> Row:
+    """A row from what a reader gave: a dict of columns, or a sentence that says why it is none."""
     if isinstance(given, str):
         return Row(number, f"row.{number}", workflow, {}, given)
     own = {name: value for name, value in given.items() if not name.startswith("_") and value is not None}
