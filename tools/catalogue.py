@@ -128,17 +128,13 @@ def main(argv=None) -> int:
     except ImportError as error:
         return _stopped(f"{error}; install the extra `scale` (pip install 'ray[data]' pyarrow), or use the Python of `python3 tools/setup.py --extras scale`")
     given = [os.environ.get(name) for name in ("FITTING_ROOM_COMFYUI", "FITTING_ROOM_BASE")]
-    environment = {"env_vars": {"PYTHONPATH": TOOLS}}  # this folder lies at the same place on every node
     try:
-        if options.address:
-            ray.init(address=options.address, runtime_env=environment, log_to_driver=options.verbose)
-        else:
-            cpus = max(os.cpu_count() or 1, int(options.workers[1] * options.cpus) + 1)
-            ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", runtime_env=environment, log_to_driver=options.verbose)
+        _connect(ray, options)
         gpus = options.gpus if options.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
-        job = Job(str(options.output.resolve()), str((options.folder or (options.rows if options.rows.is_dir() else options.rows.parent)).resolve()),
-                  options.workflow, dict(options.set), options.tag, gpus, options.ahead, options.retries, options.timeout,
-                  (sys.executable, *given) if all(given) else ())
+        folder = options.folder or (options.rows if options.rows.is_dir() else options.rows.parent)
+        workflow = str(Path(options.workflow).resolve()) if Path(options.workflow).is_file() else options.workflow
+        job = Job(str(options.output.resolve()), str(folder.resolve()), workflow, dict(options.set), options.tag, gpus, options.ahead, options.retries,
+                  options.timeout, (sys.executable, *given) if all(given) else ())
         lines = Lines()
         counts = run(ray, options.rows, job, options.workers, options.batch, options.cpus, lines.report)
     except (bundled.InputError, OSError, ray.exceptions.RayError) as error:
@@ -151,6 +147,20 @@ def main(argv=None) -> int:
     if counts["failed"]:
         print(f"{counts['failed']} rows failed; {options.output / 'failures.parquet'} says why, and the same command tries them again", file=sys.stderr)
     return 1 if counts["failed"] else 0
+
+
+def _connect(ray, options) -> None:
+    """Join the cluster at --address, or start one on this machine that ends with this process."""
+    path = os.pathsep.join(filter(None, (TOOLS, os.environ.get("PYTHONPATH"))))  # this folder lies at the same place on every node
+    shared = {"runtime_env": {"env_vars": {"PYTHONPATH": path}}, "log_to_driver": options.verbose}
+    try:
+        if options.address:
+            ray.init(address=options.address, **shared)
+        else:
+            cpus = max(os.cpu_count() or 1, int(options.workers[1] * options.cpus) + 1)  # one for reading, or nothing would begin
+            ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **shared)
+    except Exception as error:  # Ray raises what it likes here
+        raise OSError(f"there is no Ray cluster ({str(error).strip().splitlines()[-1]}); on a busy machine try again") from error
 
 
 def _stopped(reason: str) -> int:

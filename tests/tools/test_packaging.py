@@ -53,7 +53,8 @@ def published():
     def listed(*more):
         return set(subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", *more], capture_output=True, text=True, check=True).stdout.split("\0")) - {""}
 
-    return {name for name in listed("-co", "--exclude-standard") - listed("-ci", "--exclude-from=.comfyignore") if (ROOT / name).is_file()}
+    ignored = listed("-ci", "--exclude-from=.comfyignore") | listed("-oi", "--exclude-from=.comfyignore")
+    return {name for name in listed("-co", "--exclude-standard") - ignored if (ROOT / name).is_file()}
 
 
 def test_the_archive_holds_what_a_user_runs_and_nothing_else(published):
