@@ -12,9 +12,15 @@ from .channels import (
     with_channels,
 )
 from .demo import (
+    DEMO_OPTIONS,
+    DEMO_SHAPE,
+    DEMO_WEIGHTS,
     demo_controlnet,
     demo_lora,
+    demo_method,
     demo_stack,
+    demo_unet,
+    token_ids,
 )
 from .denoiser import (
     install,
@@ -34,6 +40,7 @@ from .encode import (
     with_values,
 )
 from .files import (
+    DEMO_METHODS,
     adapter_files,
     adapter_path,
     data_path,
@@ -110,6 +117,10 @@ from .whole import (
 )
 
 __all__ = [
+    "DEMO_METHODS",
+    "DEMO_OPTIONS",
+    "DEMO_SHAPE",
+    "DEMO_WEIGHTS",
     "adapter_files",
     "adapter_path",
     "attachment",
@@ -127,7 +138,9 @@ __all__ = [
     "decode_depth",
     "demo_controlnet",
     "demo_lora",
+    "demo_method",
     "demo_stack",
+    "demo_unet",
     "demo_vision",
     "depth_files",
     "depth_path",
@@ -178,6 +191,7 @@ __all__ = [
     "temp_folder",
     "trainable_unet",
     "ui",
+    "token_ids",
     "unet_shape",
     "user_folder",
     "vision_width",

@@ -64,7 +64,7 @@ def models(recipe, options: argparse.Namespace):
 
     wanted, checkpoint = recipe.model, options.checkpoint or recipe.model.get("checkpoint", "")
     if options.demo or wanted.get("demo"):
-        model, clip, vae, _ = host.demo_stack()
+        model, clip, vae, _ = host.demo_stack(9 if wanted.get("in_channels") == 9 else 4)
         vision = host.demo_vision(wanted.get("demo_vision", "clip"))
     else:
         if not checkpoint:

@@ -32,6 +32,8 @@ class SiftVtonTask(Task):
         "min_snr": 5.0, "precision": "bf16", "augment": {"flip": 0.5, "brightness": 0.1, "contrast": 0.3, "hue": 0.02, "saturation": 0.02, "colour": 0.5},
     }
 
+    options = {"outside": 1.0}
+
     def setup(self, method) -> None:
         """The image encoder that the token needs."""
         self.studio.need_vision("clip_vision_model", self.module.config.image_width, "this SIFT-VTON method")
@@ -47,7 +49,7 @@ class SiftVtonTask(Task):
         small = latent_mask((mask[None] >= 0.5).float(), tuple(latents[0].shape[-2:]), config.antialias)
         tensors = {
             "z0": latents[0], "stack": TRY_ON.stack(masked=latents[1][None], mask=small, pose=latents[2][None])[0], "garment": latents[3],
-            "pooled": self.studio.vision(item.picture, antialias=config.antialias).pooled,
+            "mask": as_mask(mask), "pooled": self.studio.vision(item.picture, antialias=config.antialias).pooled,
         }
         if item.worn is not None:
             tensors["worn"] = as_mask(item.worn)
@@ -56,7 +58,7 @@ class SiftVtonTask(Task):
 
     def identity(self) -> str:
         """How pictures are shrunk is part of what is kept."""
-        return f"{super().identity()} {self.module.config.antialias}"
+        return f"{super().identity()} {self.module.config.antialias} with mask"
 
     def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The denoiser with the garment's nine cross-attentions; dropped rows get the learned token."""
