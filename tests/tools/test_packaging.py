@@ -71,6 +71,27 @@ def test_the_archive_is_small(published):
     assert sum((ROOT / name).stat().st_size for name in published) - weights < 6e6
 
 
+def test_what_is_published_imports_only_what_is_published(published):
+    """Nothing that a user runs needs a module that the archive leaves out."""
+    left_out = {"tests", "tools", "benchmarks", "training.stack", "workflows"}
+    for name in sorted(name for name in published if name.endswith(".py")):
+        package = name.split("/")[:-1]
+        for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                target = [*package[:len(package) - node.level + 1], *(node.module or "").split(".")]
+                for full in [".".join(filter(None, [*target, *more])) for more in ([], *([alias.name] for alias in node.names))]:
+                    assert not any(full == out or full.startswith(out + ".") for out in left_out), f"{name} imports {full}"
+
+
+def test_the_archive_passes_the_syntax_level_of_comfy_test(published):
+    """What that level refuses in any .py file: networks that do not go through the host's casting layers, hard devices."""
+    layers = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "LayerNorm", "GroupNorm", "Embedding")
+    refused = [f"nn.{layer}(" for layer in layers] + [".cuda(", '.to("cuda', '.to(torch.device("cuda', "torch.autocast(", "torch.cuda.amp.autocast", "torch.amp.autocast"]
+    for name in sorted(name for name in published if name.endswith(".py")):
+        lines = [line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+        assert not [(name, text) for text in refused if any(text in line for line in lines)]
+
+
 def test_what_is_published_reaches_no_network_starts_no_process_and_unpickles_nothing(published):
     refused = {"subprocess", "urllib", "requests", "http", "socket", "pickle", "ctypes", "runpy", "pty", "tarfile", "zipfile", "webbrowser"}
     for name in sorted(name for name in published if name.endswith(".py")):
