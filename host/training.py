@@ -21,6 +21,7 @@ import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.model_management
 import torch
 from torch import Tensor, nn
+from torch.amp import autocast_mode
 from torch.utils.checkpoint import checkpoint
 
 from ..models.method import FittingMethod
@@ -162,7 +163,7 @@ class Studio:
         """The context of a forward: autocast where the precision is not fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.amp.autocast_mode.autocast(self.device.type, TYPES[self.precision])
+        return autocast_mode.autocast(self.device.type, TYPES[self.precision])
 
     def run(
         self, unet: nn.Module, x: Tensor, t: Tensor, context: Tensor, patches: Sequence[Patches] = (), kept: Tensor | None = None,

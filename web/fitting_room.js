@@ -138,4 +138,4 @@ function pointsWidget(node, name, inputData) {
   return { widget, minWidth: SIZE + 40, minHeight: SIZE + 30 };
 }
 
-app.registerExtension({ name: "fitting_room.points", getCustomWidgets: () => ({ [TYPE]: pointsWidget }) });
+app.registerExtension({ name: "fittingroom.points", getCustomWidgets: () => ({ [TYPE]: pointsWidget }) });
