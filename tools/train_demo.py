@@ -47,6 +47,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work", default=str(ROOT / "output" / "demo_training"), help="where stages are kept")
     parser.add_argument("--processes", type=int, default=0, help="that draw and train side by side (default: one per core, at most 4; one on a GPU)")
     parser.add_argument("--batch", type=int, default=0, help="rows per step and process (default: 16, on a GPU 256)")
+    parser.add_argument("--height", type=int, default=128, help="of the pictures in pixels, a multiple of 32; the width is three quarters of it (128, or 256 on a GPU)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cpu", action="store_true", help="train on the processor")
     return parser.parse_args(given)
@@ -103,6 +104,9 @@ class Run:
         self.device = torch.device("cpu" if options.cpu or not torch.cuda.is_available() else "cuda")
         self.processes = options.processes or (1 if self.device.type == "cuda" else min(4, os.cpu_count() or 1))
         self.batch = options.batch or (16 if self.device.type == "cpu" else 256)
+        if options.height % 32 or options.height < 64:
+            raise ValueError(f"The height {options.height} does not do; give a multiple of 32 from 64 on, such as 128 or 256.")
+        self.size = (options.height, options.height * 3 // 4)
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
     def say(self, text: str) -> None:
@@ -123,7 +127,7 @@ class Run:
         from fitting_room.training.stack import pictures
 
         counts, seed = (HELD, pictures.HELD_OUT) if held else (pictures.COUNTS, self.options.seed)
-        return pictures.draw(self.work / "drawn", counts, seed, 1 if held else self.processes, pack.load, self.say)
+        return pictures.draw(self.work / "drawn", counts, seed, 1 if held else self.processes, pack.load, self.say, *self.size)
 
     def draw(self) -> None:
         """Stage: every picture."""
@@ -240,7 +244,7 @@ class Run:
     def _together(self, flags: list[str]) -> None:
         """Run a stage by several processes that share its steps; torch's own variables tell them of each other."""
         own = self.options
-        flags = [*flags, "--minutes", str(own.minutes), "--method-steps", str(own.method_steps), "--work", str(self.work), "--processes", str(self.processes), "--batch", str(self.batch), "--seed", str(own.seed)]
+        flags = [*flags, "--minutes", str(own.minutes), "--method-steps", str(own.method_steps), "--work", str(self.work), "--processes", str(self.processes), "--batch", str(self.batch), "--seed", str(own.seed), "--height", str(own.height)]
         if own.cpu:
             flags.append("--cpu")
         with socket.socket() as free:
@@ -292,7 +296,7 @@ class Run:
         unet = {f"unet.{k}": v.float() for k, v in model.unet.state_dict().items()}  # 8-bit: pictures do not change to the eye
         state = {f"clip.{k}": v for k, v in model.text.export().items()} | {f"vae.{k}": v for k, v in self.autoencoder().cpu().export().items()}
         said = {
-            "trained": f"{made['steps']} steps, {made['samples']} samples of 96 x 128 pixels; autoencoder {vae['seen']} crops",
+            "trained": f"{made['steps']} steps, {made['samples']} samples of {self.size[1]} x {self.size[0]} pixels; autoencoder {vae['seen']} crops",
             "data": "the drawn world of data/synthetic (17,000 samples)", "machine": self.machine(), "license": "Apache-2.0",
             "source": "tools/train_demo.py", "minutes": f"{self.minutes('vae') + made['seconds'] / 60:.0f}",
         }
@@ -326,6 +330,7 @@ class Run:
         from fitting_room.models import weights
         from fitting_room.training import parallel, preview
         from fitting_room.training import run as training
+        from fitting_room.training.checkpoint import steps_in
         from fitting_room.training.config import read_recipe
         from fitting_room.training.loop import Hooks
 
@@ -337,12 +342,12 @@ class Run:
         vae, begun = self.narrow_vae(), time.monotonic()
         method = train.start_method(recipe, options, model)
         for number, (stage, config, data) in enumerate(recipe.stages, 1):
-            config = replace(config, steps=max(2, round(config.steps * self.options.method_steps)))
-            shared = parallel.choose(config.accumulate, self.device.type == "cpu")
+            config = replace(config, steps=max(2, round(config.steps * self.options.method_steps)), height=self.size[0], width=self.size[1])
+            shared = parallel.choose(config, self.device.type == "cpu")
             studio = host.Studio(model, vae, clip, vision, config.precision, config.checkpointing)
             folder = self.work / "runs" / f"{name}-{number}-{stage}"
             hooks = Hooks(progress=self._report(name) if shared.rank == 0 else lambda *_: None, say=self.say)
-            done = training.train(studio, method, train.data_set(data, options, config), config, folder, self.work / "encodings", hooks, resume=any(folder.glob("*.safetensors")), shared=shared)
+            done = training.train(studio, method, train.data_set(data, options, config), config, folder, self.work / "encodings", hooks, resume=bool(steps_in(folder)), shared=shared)
             method = host.build_method(type(method.module), done.header, done.tensors, name)
             if shared.rank == 0:
                 self.say(done.report)
@@ -416,7 +421,11 @@ def main(given: list[str] | None = None) -> int:
     pack.load_host(comfyui, "--base-directory", str(base), *(["--cpu"] if options.cpu or not torch.cuda.is_available() else []))
     from fitting_room import host
 
-    run = Run(options)
+    try:
+        run = Run(options)
+    except ValueError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
     with host.learning():
         for stage in options.stages:
             if stage in DONE and (run.work / DONE[stage]).is_file():

@@ -168,5 +168,4 @@ function nodeCreated(node) {
   };
 }
 
-app.registerExtension({ name: "fitting_room.nodes", getCustomWidgets: () => ({ [TYPE]: pointsWidget }), nodeCreated });
-
+app.registerExtension({ name: "fittingroom.nodes", getCustomWidgets: () => ({ [TYPE]: pointsWidget }), nodeCreated });

@@ -108,7 +108,7 @@ def takes(name: str, kind: str, options: dict) -> str:
         return f"a growing list of {next(iter({**inner.get('required', {}), **inner.get('optional', {})}.values()))[0]}"
     default = options.get("default")
     if kind in ("INT", "FLOAT"):
-        return f"{options.get('min'):g} to {options.get('max'):,g}; {default:g}" if "min" in options else f"{default}"
+        return f"{_number(options['min'])} to {_number(options['max'])}; {_number(default)}" if "min" in options else f"{default}"
     if kind == "BOOLEAN":
         return f"yes or no; {'yes' if default else 'no'}"
     if kind == "COMBO":
@@ -120,6 +120,10 @@ def takes(name: str, kind: str, options: dict) -> str:
     if kind == "STRING":
         return "text" + (f"; {_cell(str(default))}" if default else "")
     return kind
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if float(value).is_integer() and abs(value) < 1e15 and isinstance(value, int) else f"{value:g}"
 
 
 def _cell(text: str) -> str:

@@ -71,7 +71,7 @@ def test_a_failing_node_says_what_to_do(open_page, pictures):
         failed = page.run()
         dialog = page.page.get_by_test_id("error-dialog")
         dialog.wait_for()
-        assert failed["error"]["exception_type"] == "ValueError"
-        sentence = failed["error"]["exception_message"].strip()
-        assert sentence.endswith(".") and sentence in dialog.inner_text()
+        error = next(detail for kind, detail in failed["events"] if kind == "execution_error")
+        sentence = error["exception_message"].strip()
+        assert error["exception_type"] == "ValueError" and sentence.endswith(".") and sentence in dialog.inner_text()
         page.page.screenshot(path=pictures / "failed.png")

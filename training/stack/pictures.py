@@ -105,15 +105,17 @@ def jobs(counts: dict[str, int], seed: int) -> list[tuple[str, int, int]]:
     return [(kind, seed + start, count) for start, kind, count in sorted(out)]
 
 
-def draw(folder: Path, counts: dict[str, int], seed: int = 0, processes: int = 1, enter: Callable[[], None] | None = None, say=print) -> Pictures:
+def draw(
+    folder: Path, counts: dict[str, int], seed: int = 0, processes: int = 1, enter: Callable[[], None] | None = None, say=print, height: int = HEIGHT, width: int = WIDTH,
+) -> Pictures:
     """Draw (or find) the samples and read them.
 
     Args:
         folder: of the shards. counts: samples per kind. seed: of the first sample of each kind.
-        processes: that draw side by side. enter: what a fresh process must call before it can import this pack.
+        height, width: in pixels, multiples of 8. processes: that draw side by side. enter: what a fresh process must call before it can import this pack.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    todo = [(str(folder), *job) for job in jobs(counts, seed)]
+    todo = [(str(folder), *job, height, width) for job in jobs(counts, seed)]
     files = []
     if processes > 1:
         with get_context("spawn").Pool(processes, initializer=enter) as pool:
