@@ -44,6 +44,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--methods", nargs="+", default=[], help="names of demo recipes, such as igr (default: all)")
     parser.add_argument("--method-steps", type=float, default=1.0, metavar="FACTOR", help="times the steps of the methods' recipes")
+    parser.add_argument("--limit", type=int, default=0, help="samples per method, in place of the recipes' (encoding them takes a third of the time on a processor)")
     parser.add_argument("--work", default=str(ROOT / "output" / "demo_training"), help="where stages are kept")
     parser.add_argument("--processes", type=int, default=0, help="that draw and train side by side (default: one per core, at most 4; one on a GPU)")
     parser.add_argument("--batch", type=int, default=0, help="rows per step and process (default: 16, on a GPU 256)")
@@ -244,7 +245,7 @@ class Run:
     def _together(self, flags: list[str]) -> None:
         """Run a stage by several processes that share its steps; torch's own variables tell them of each other."""
         own = self.options
-        flags = [*flags, "--minutes", str(own.minutes), "--method-steps", str(own.method_steps), "--work", str(self.work), "--processes", str(self.processes), "--batch", str(self.batch), "--seed", str(own.seed), "--height", str(own.height)]
+        flags = [*flags, "--minutes", str(own.minutes), "--method-steps", str(own.method_steps), "--limit", str(own.limit), "--work", str(self.work), "--processes", str(self.processes), "--batch", str(self.batch), "--seed", str(own.seed), "--height", str(own.height)]
         if own.cpu:
             flags.append("--cpu")
         with socket.socket() as free:
@@ -337,7 +338,7 @@ class Run:
         torch.set_num_threads(1 if self.world > 1 else self.processes)
         recipe = read_recipe(ROOT / "training" / "recipes" / f"demo_{name}.toml")
         own = self.work / f"{name}_start.safetensors"
-        options = train.arguments([str(recipe.name), "--output", str(self.work / "runs"), *(["--start", str(own)] if own.is_file() else [])])
+        options = train.arguments([str(recipe.name), "--output", str(self.work / "runs"), *(["--limit", str(self.options.limit)] if self.options.limit else []), *(["--start", str(own)] if own.is_file() else [])])
         model, _, clip, vision = train.models(recipe, options)
         vae, begun = self.narrow_vae(), time.monotonic()
         method = train.start_method(recipe, options, model)
