@@ -39,6 +39,10 @@ from .encode import (
     with_extras,
     with_values,
 )
+from .evaluate import (
+    Bench,
+    vision_embedder,
+)
 from .files import (
     DEMO_METHODS,
     adapter_files,
@@ -54,6 +58,7 @@ from .files import (
     output_folder,
     output_path,
     progress,
+    readable_folder,
     register_folders,
     sam_files,
     sam_path,
@@ -70,6 +75,7 @@ from .inpaint import (
 )
 from .load import (
     load_models,
+    load_vision,
 )
 from .models import (
     build_method,
@@ -124,6 +130,7 @@ __all__ = [
     "adapter_files",
     "adapter_path",
     "attachment",
+    "Bench",
     "best_precision",
     "build_method",
     "build_unet",
@@ -159,6 +166,7 @@ __all__ = [
     "layers",
     "learning",
     "load_models",
+    "load_vision",
     "LAYOUTS",
     "load_depthfm",
     "load_whole",
@@ -178,6 +186,7 @@ __all__ = [
     "plms_sigmas",
     "progress",
     "read_weights",
+    "readable_folder",
     "register_folders",
     "release",
     "run_module",
@@ -194,6 +203,7 @@ __all__ = [
     "token_ids",
     "unet_shape",
     "user_folder",
+    "vision_embedder",
     "vision_width",
     "watched",
     "widen",

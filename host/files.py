@@ -171,6 +171,19 @@ def data_path(folder: str) -> Path:
     )
 
 
+def readable_folder(name: str) -> Path:
+    """A folder that a workflow names for reading: one below the output directory, else one where data sets may lie (`data_path`).
+
+    Raises:
+        ValueError: outside of both, or no such folder.
+    """
+    try:
+        folder = output_folder(name)
+    except ValueError:
+        return data_path(name)
+    return folder if folder.is_dir() else data_path(name)
+
+
 def output_folder(name: str) -> Path:
     """A folder below the output directory, which need not exist yet.
 

@@ -20,7 +20,19 @@ def load_models(checkpoint: str, vae: str = "", clip_vision: str = ""):
     model, clip, own = made[:3]
     if vae:
         own = comfy.sd.VAE(sd=comfy.utils.load_torch_file(_model_file("vae", vae)))
-    return model, own, clip, comfy.clip_vision.load(_model_file("clip_vision", clip_vision)) if clip_vision else None
+    return model, own, clip, load_vision(clip_vision) if clip_vision else None
+
+
+def load_vision(name: str):
+    """A CLIP_VISION from a path, or a name in models/clip_vision.
+
+    Raises:
+        ValueError: a file that is not there, or that the host cannot read as an image encoder.
+    """
+    vision = comfy.clip_vision.load(_model_file("clip_vision", name))
+    if vision is None:
+        raise ValueError(f"The file '{name}' holds no image encoder that this ComfyUI knows; give a CLIP vision or DINOv2 file.")
+    return vision
 
 
 def _model_file(folder: str, name: str) -> str:

@@ -9,6 +9,7 @@ from . import (
     demo,
     demo_picture,
     diffuse_to_choose,
+    evaluation,
     hint,
     igr,
     load,
@@ -48,4 +49,5 @@ NODES = [
     *pairs.NODES,
     *curate.NODES,
     *training.NODES,
+    *evaluation.NODES,
 ]

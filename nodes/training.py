@@ -14,12 +14,12 @@ from ..host import (
     best_precision,
     build_method,
     check_fits,
-    data_path,
     io,
     learning,
     metrics_folders,
     output_folder,
     progress,
+    readable_folder,
     stop_if_interrupted,
     ui,
     user_folder,
@@ -90,19 +90,6 @@ def run_folder(name: str, kind: str, resume: str):
     return folder, True
 
 
-def match_folder(name: str):
-    """A folder of match files: below the output directory, or where data sets may lie.
-
-    Raises:
-        ValueError: outside of both.
-    """
-    try:
-        folder = output_folder(name)
-        return folder if folder.is_dir() else data_path(name)
-    except ValueError:
-        return data_path(name)
-
-
 def hooks(total: int) -> Hooks:
     """The loop's words to the running node: a bar, pictures, cancel."""
     bar = progress(total)
@@ -119,7 +106,7 @@ def run(kind: str, model, vae, method, pairs, config: TrainConfig, clip=None, cl
     check_fits(model, method)
     if supervision is not None:
         config = replace(config, losses={**config.losses, "sift": supervision.weight})
-        pairs = pairs.with_matches(match_folder(supervision.folder)) if supervision.folder else pairs
+        pairs = pairs.with_matches(readable_folder(supervision.folder)) if supervision.folder else pairs
     networks = Networks(metrics_folders())
     with learning():
         studio = Studio(model, vae, clip, clip_vision, config.precision, config.checkpointing)

@@ -126,13 +126,13 @@ def photograph():
     return Image.fromarray(numpy.dstack([numpy.asarray(p.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)) for p in (picture, mask)]))
 
 
-def drawn(kind: str):
+def drawn(kind: str, seed: int = 7, height: int = HEIGHT, width: int = WIDTH):
     """A drawn picture of the demo world; its region to repaint is transparent. "depth of ..." is its depth."""
     import numpy
     from fitting_room.data.synthetic import draw_picture
     from PIL import Image
 
-    drawing = draw_picture(kind.removeprefix("depth of "), 7, HEIGHT, WIDTH)
+    drawing = draw_picture(kind.removeprefix("depth of "), seed, height, width)
     if kind.startswith("depth of "):
         return Image.fromarray((drawing.depth * 255).round().astype("uint8")).convert("RGB")
     rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if scene(kind) else drawing.image

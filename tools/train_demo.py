@@ -330,6 +330,7 @@ class Run:
         from fitting_room.models import weights
         from fitting_room.training import parallel, preview
         from fitting_room.training import run as training
+        from fitting_room.training.checkpoint import steps_in
         from fitting_room.training.config import read_recipe
         from fitting_room.training.loop import Hooks
 
@@ -342,11 +343,11 @@ class Run:
         method = train.start_method(recipe, options, model)
         for number, (stage, config, data) in enumerate(recipe.stages, 1):
             config = replace(config, steps=max(2, round(config.steps * self.options.method_steps)), height=self.size[0], width=self.size[1])
-            shared = parallel.choose(config.accumulate, self.device.type == "cpu")
+            shared = parallel.choose(config, self.device.type == "cpu")
             studio = host.Studio(model, vae, clip, vision, config.precision, config.checkpointing)
             folder = self.work / "runs" / f"{name}-{number}-{stage}"
             hooks = Hooks(progress=self._report(name) if shared.rank == 0 else lambda *_: None, say=self.say)
-            done = training.train(studio, method, train.data_set(data, options, config), config, folder, self.work / "encodings", hooks, resume=any(folder.glob("*.safetensors")), shared=shared)
+            done = training.train(studio, method, train.data_set(data, options, config), config, folder, self.work / "encodings", hooks, resume=bool(steps_in(folder)), shared=shared)
             method = host.build_method(type(method.module), done.header, done.tensors, name)
             if shared.rank == 0:
                 self.say(done.report)

@@ -39,6 +39,12 @@ NETWORKS = {"vgg19": ("vgg19",), "dists": ("vgg16",), "depth": ("depth",)}
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
+def find_file(folders: Sequence[Path], wanted: Wanted) -> Path | None:
+    """The first file of this kind in these folders, or None."""
+    found = (p for f in folders if f.is_dir() for p in sorted(f.iterdir()) if p.suffix in SUFFIXES and fnmatch(p.name.lower(), wanted.pattern))
+    return next(found, None)
+
+
 class Networks:
     """Networks by name, each loaded when a loss first asks for it.
 
@@ -56,8 +62,7 @@ class Networks:
         """The file of an entry of `FILES`, or None."""
         if name in self.files:
             return self.files[name]
-        found = [p for f in self.folders if f.is_dir() for p in sorted(f.iterdir()) if p.suffix in SUFFIXES and fnmatch(p.name.lower(), FILES[name].pattern)]
-        return found[0] if found else None
+        return find_file(self.folders, FILES[name])
 
     def missing(self, network: str) -> list[str]:
         """The files that a network lacks (entries of `FILES`); [] when it can be used."""

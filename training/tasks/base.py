@@ -153,7 +153,7 @@ class Task:
 
     def identity(self) -> str:
         """What `encode` depends on beside the sample: kept encodings of another identity are not used."""
-        return f"{self.kind} {self.config.width}x{self.config.height}"
+        return f"{self.kind} {self.config.width}x{self.config.height} {self.studio.encoders()}"
 
     def vary(self, encoded: Encoded, generator: torch.Generator) -> Encoded:
         """What is drawn anew each time a sample comes, after its encoding."""

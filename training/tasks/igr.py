@@ -29,6 +29,8 @@ class IGRTask(Task):
         "steps": 40_000, "batch": 32, "learning_rate": 1e-5, "schedule": "constant", "width": 768, "height": 1024, "drop": 0.1, "precision": "bf16",
     }
 
+    options = {"garmnet": True}  # False leaves GarmNet's reference out, table 2's first row
+
     def setup(self, method) -> None:
         """GarmNet as a U-Net that learns."""
         if "garmnet" not in method.unets:
@@ -72,12 +74,16 @@ class IGRTask(Task):
     def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The denoiser with equations 3 and 4 on it; GarmNet runs at t = 0 on the clean person."""
         config, text = self.module.config, batch.tensors["text"]
+        references = self.references(batch, config, text) if self.setting["garmnet"] else []
+        patches = self.module.patches(references, self.tokens(batch))
+        return self.studio.run(self.base, z_t, t, self.dropped_text(text, kept, self.empty_text()), [patches], kept, watch=watch)
+
+    def references(self, batch: Batch, config, text: Tensor) -> list[Reference]:
+        """GarmNet's features of the person, with gradient to it."""
         seen = self.module.garmnet_input(batch.tensors["person_latent"], batch.tensors["worn"])
         read = {"category": text, "empty": self.empty_text().to(text).expand_as(text), "none": None}[config.garmnet_text]
         features = self.studio.features(self.parts["garmnet"], seen, read)
-        reference = Reference(self.kind, batch.text["category"], features, tuple(8 * s for s in seen.shape[-2:]))
-        patches = self.module.patches([reference], self.tokens(batch))
-        return self.studio.run(self.base, z_t, t, self.dropped_text(text, kept, self.empty_text()), [patches], kept, watch=watch)
+        return [Reference(self.kind, batch.text["category"], features, tuple(8 * s for s in seen.shape[-2:]))]
 
     def tokens(self, batch: Batch) -> ImageTokens | None:
         """The garment's tokens and their null, with gradient to the projector."""

@@ -73,13 +73,14 @@ def _put_on(g: Graph, wide: Node, vision: Node, person: Node, pose: Node, garmen
 
 def _adorn(g: Graph, wide: Node, dressed: Node, depth_picture: Node, jewelry: Node) -> None:
     """A necklace on top, with its shadow."""
-    group, method = "3. Adorn (PM-Jewelry)", _method(g, wide["MODEL"], "pm_jewelry", "PM-Jewelry")
+    group, method = "3. Adorn (PM-Jewelry): where", _method(g, wide["MODEL"], "pm_jewelry", "PM-Jewelry")
     g.note(group, NECKLACE)
     place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0,
                    mm_per_px=10.4)
     depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True,
                    depth=depth_picture[0])
     saliency = g.node("saliency", "FittingRoomSaliency", group=group, image=dressed[0], source="spectral_residual")
+    group = "3. Adorn: paint"
     yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=wide["CLIP"], text="a person wearing a gold necklace")
     no = g.node("jewelry_negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=wide["CLIP"], text="blurry")
     given = g.node("jewelry_given", "FittingRoomJewelryConditioning", group=group, positive=yes[0], negative=no[0], vae=wide["VAE"], image=dressed[0],

@@ -47,9 +47,7 @@ def _tokens(g: Graph, method: Node, vision: Node, product: Node, suffix: str = "
 
 
 def _hint(g: Graph, product: Node, mask: Output, suffix: str = "", group: str = "Product", source: str = "rgb") -> Node:
-    hint = g.node(f"hint{suffix}", "FittingRoomPlaceHint", group=group, image=product[0], mask=mask, fit="stretch", source=source)
-    g.node(f"show_hint{suffix}", "PreviewImage", group=group, title="Hint", images=hint["preview"])
-    return hint
+    return g.node(f"hint{suffix}", "FittingRoomPlaceHint", group=group, image=product[0], mask=mask, fit="stretch", source=source)
 
 
 def _condition(g: Graph, stack: Node, tokens: Node, image: Output, mask: Output, suffix: str = "", group: str = "Insert", layout: str = "inpainting") -> Node:

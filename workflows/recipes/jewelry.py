@@ -63,13 +63,13 @@ def _maps(g: Graph, scene: str, person: Node) -> tuple[Output, Output]:
 def _intermediate(g: Graph, name: str, person: Node) -> None:
     """Figure 5: depth, saliency, mask and masked picture beside the result."""
     nodes = {n.id: n for n in g.nodes}
-    mask = g.node("mask_picture", "MaskToImage", group="Maps", mask=person[1])
-    grey = g.node("grey", "EmptyImage", group="Maps", title="Grey", width=WIDTH, height=HEIGHT, batch_size=1, color=0x808080)
-    masked = g.node("masked_picture", "ImageCompositeMasked", group="Maps", title="Masked picture", destination=person[0], source=grey[0], x=0, y=0,
+    mask = g.node("mask_picture", "MaskToImage", group="Maps beside the result", mask=person[1])
+    grey = g.node("grey", "EmptyImage", group="Maps beside the result", title="Grey", width=WIDTH, height=HEIGHT, batch_size=1, color=0x808080)
+    masked = g.node("masked_picture", "ImageCompositeMasked", group="Maps beside the result", title="Masked picture", destination=person[0], source=grey[0], x=0, y=0,
                     resize_source=True, mask=person[1])
     shown = {"depth": nodes["depth"][0], "saliency": nodes["saliency"][0], "mask": mask[0], "masked": masked[0]}
     for what, image in shown.items():
-        g.node(f"save_{what}", "SaveImage", group="Maps", title=f"Save {what}", images=image, filename_prefix=f"fitting_room/{name}_{what}")
+        g.node(f"save_{what}", "SaveImage", group="Maps beside the result", title=f"Save {what}", images=image, filename_prefix=f"fitting_room/{name}_{what}")
 
 
 def _plms(g: Graph, model: Node) -> Node:

@@ -1,0 +1,70 @@
+"""What measuring asks of the host: embeddings by the user's own image encoder, and the demo stack to train variants on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ..models.method import FittingMethod
+from ..models.weights import Header
+from .demo import demo_stack
+from .inpaint import widen
+from .models import LoadedMethod, build_method, fingerprint, new_method, unet_shape
+from .training import Studio, learning
+from .vision import demo_vision, encode_vision
+
+
+def vision_embedder(clip_vision) -> Callable[[Tensor], Tensor]:
+    """A function from pictures (B,H,W,3) in 0..1 to embeddings (B,C): the class token after the last norm, of CLIP or DINOv2."""
+    return lambda pictures: encode_vision(clip_vision, pictures).pooled
+
+
+class Bench:
+    """The demo stack as a place to train many variants of methods on; what is loaded is loaded once.
+
+    Args:
+        networks: what losses look through (`training.networks.Networks`).
+        precision: of training.
+    """
+
+    learning = staticmethod(learning)
+
+    def __init__(self, networks, precision: str = "fp32"):
+        self.networks, self.precision = networks, precision
+        with torch.inference_mode(False):
+            self.model, self.clip, self.vae, self.stack_trained = demo_stack()
+        self._wide: dict[int, Any] = {}
+        self._vision: dict[str, Any] = {}
+        networks.device = comfy.model_management.get_torch_device()
+
+    def base(self, channels: int):
+        """The stack's MODEL with this many input channels; added ones start at zero."""
+        if channels not in self._wide:
+            narrow = unet_shape(self.model).in_channels >= channels
+            self._wide[channels] = self.model if narrow else widen(self.model, channels)
+        return self._wide[channels]
+
+    def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any], seed: int) -> tuple[Studio, LoadedMethod]:
+        """(studio, untrained method with these options) on the stack."""
+        if vision not in self._vision:
+            self._vision[vision] = demo_vision(vision)
+        model = self.base(channels)
+        studio = Studio(model, self.vae, self.clip, self._vision[vision], self.precision)
+        return studio, new_method(method, model, seed, dict(options))
+
+    @staticmethod
+    def trained(method: type[FittingMethod], header: Header, tensors: Mapping[str, Tensor], name: str) -> LoadedMethod:
+        """A method with these weights."""
+        return build_method(method, header, dict(tensors), name)
+
+    def machine(self) -> dict[str, str]:
+        """What it runs on, and which stack."""
+        device = comfy.model_management.get_torch_device()
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+        stack = f"{'trained' if self.stack_trained else 'untrained, from a seed'}, {fingerprint(self.model)}"
+        return {"device": name, "torch": torch.__version__, "python": platform.python_version(), "precision": self.precision, "stack": stack}
