@@ -1,9 +1,12 @@
 """What a training step costs: per method, with and without its extra terms, cached or encoded anew, and how much memory.
 
-    python3 benchmarks/training.py [--rounds 3] [--steps 4] [--only speed|cache|memory]
+    python3 benchmarks/training.py [--rounds 3] [--steps 4] [--only speed|kept|cache|memory]
 
 speed   whole optimizer steps of every method on the small demo stack at 128 x 96, batch 2: the paper's terms (those whose networks need no
-        download) beside the plain noise loss, in interleaved rounds of one process. On a machine with a GPU this is what a narrow network costs there.
+        download) and each term alone beside the plain noise loss, in interleaved rounds of one process, and the most memory of the process. On a
+        machine with a GPU this is what a narrow network costs there.
+kept    the same steps counted instead of timed: MiB that autograd holds at most in one forward and backward (terms that look through VGG or depth
+        networks with random weights of the right shape, their timestep gates open).
 cache   SIFT-VTON at 512 x 384 in FLOPs, full width on the meta device: a step from kept latents, and one that encodes its four pictures first.
 memory  AnyDressing at 768 x 576, batch 1, two garments, bf16, full width on the meta device: weights, gradients, optimizer, and what autograd keeps
         with and without gradient checkpointing (attention as flash kernels keep it). Without the decoder of the texture loss.
@@ -37,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--only", choices=("speed", "cache", "memory"), help="one part; the others keep their last result")
+    parser.add_argument("--only", choices=("speed", "kept", "cache", "memory"), help="one part; the others keep their last result")
     options = parser.parse_args(arguments)
     pack.load()
     import torch
@@ -47,7 +50,7 @@ def main() -> int:
     from fitting_room.benchmarks import machine
 
     kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-    parts = {"speed": lambda: speed(options.rounds, options.steps), "cache": cache, "memory": memory}
+    parts = {"speed": lambda: speed(options.rounds, options.steps), "kept": kept, "cache": cache, "memory": memory}
     result = {k: (make() if options.only in (None, k) else kept.get(k)) for k, make in parts.items()}
     result["machine"] = machine.describe(device)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -70,9 +73,8 @@ def speed(rounds: int, steps: int) -> dict:
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), learning():
             made, config = scene(kind, Path(folder), 4, 128), TrainConfig(steps=10**6, batch=2, learning_rate=1e-4, width=96, height=128, checkpoint_every=0)
-            bare = {k: 0.0 for k in made.method.module.loss_weights if k != "noise"}
-            forms = {"paper": config, "noise": replace(config, losses=bare)}
-            runs = {name: prepare(made.studio(), made.method, made.pairs, c, Path(folder) / name, Path(folder) / "cache") for name, c in forms.items()}
+            found = forms(made.method.module, config)
+            runs = {name: prepare(made.studio(), made.method, made.pairs, c, Path(folder) / name, Path(folder) / "cache") for name, c in found.items()}
             times = {name: [] for name in runs}
             for run in runs.values():
                 run._optimizer_step()  # encodes, and warms up
@@ -87,8 +89,56 @@ def speed(rounds: int, steps: int) -> dict:
             out[kind] = {
                 "terms": terms, "seconds_paper": medians["paper"], "seconds_noise": medians["noise"], "samples_per_second": 2 / medians["paper"],
                 "extra": medians["paper"] / medians["noise"] - 1,
+                "extra_of_each_term": {k: medians[k] / medians["noise"] - 1 for k in medians if k not in ("paper", "noise")},
+                "process_gib": runs["paper"].task.studio.peak_memory() / GB,
             }
     return out
+
+
+def forms(module, config, networks: bool = False) -> dict:
+    """Settings by name: the paper's terms, the noise alone, and the noise with each further term alone (weight 1 where the paper has it off)."""
+    weights = module.loss_weights
+    others = [k for k in weights if k != "noise" and (networks or k not in module.loss_networks)]
+    alone = lambda kept: {k: (weights[k] or 1.0) if k == kept else 0.0 for k in weights if k != "noise"}
+    return {"paper": config, "noise": replace(config, losses=alone(None)), **{k: replace(config, losses=alone(k)) for k in others}}
+
+
+# ---- kept ------------------------------------------------------------------------------------------------------------------
+
+
+def kept() -> dict:
+    """Per method: MiB that autograd holds at most in one step with the noise alone, and what each term adds."""
+    import torch
+    from fitting_room.host import learning
+    from fitting_room.models.parts.dists import Dists
+    from fitting_room.models.parts.layers import Layers
+    from fitting_room.tests.training.scene import random_networks
+    from fitting_room.tests.training.support import KINDS, scene
+    from fitting_room.training.config import TrainConfig
+    from fitting_room.training.run import prepare
+
+    networks, out = random_networks(), {}
+    networks.put("dists", Dists(Layers()))
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), learning():
+            made, config = scene(kind, Path(folder), 2, 128), TrainConfig(batch=2, width=96, height=128, drop=0.0)
+            held = {}
+            for name, form in forms(made.method.module, config, networks=True).items():
+                if name != "paper":
+                    run = prepare(made.studio(), made.method, made.pairs, form, Path(folder) / name, Path(folder) / "cache", networks=networks)
+                    held[name] = _kept(lambda run=run: _low_step(run))[0] / 2**20
+            out[kind] = {"noise_mib": round(held["noise"], 2), "added_mib": {k: round(v - held["noise"], 2) for k, v in held.items() if k != "noise"}}
+    return out
+
+
+def _low_step(run) -> dict:
+    """Forward and backward of two samples at a timestep at which every gate is open."""
+    import torch
+
+    for batch in run.task.batches([run.encoded(n) for n in (0, 1)], [0, 1]):
+        terms = run.task.terms(replace(batch, t=torch.full_like(batch.t, 100)))
+        sum(run.task.weights[k] * v.mean() for k, v in terms.items()).backward()
+    return {}
 
 
 # ---- cache -----------------------------------------------------------------------------------------------------------------

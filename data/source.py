@@ -7,11 +7,14 @@ from hashlib import blake2b
 
 import torch
 
+from ..preprocess.pictures import picture_size
 from .augment import augment, check_settings
+from .buckets import bucket_of
 from .check import _missing
 from .pairs import Pairs
 from .read import DataError, read_sample
 from .sample import Sample
+from .split import shared_pictures
 
 
 class PairSource:
@@ -23,19 +26,29 @@ class PairSource:
         settings: augmentation; see `data.augment`.
         needs: what every sample must have (`data.check.NEEDS`).
         matches: one per sample in place of the data set's own, or ().
+        buckets: a canvas of each picture's own proportions, of about the same area (`data.buckets`), instead of height x width for all.
 
     Raises:
         ValueError: an augmentation that is not known, or another number of matches than of samples.
     """
 
     def __init__(
-        self, pairs: Pairs, height: int, width: int, settings: Mapping[str, float] | None = None, needs: tuple[str, ...] = (), matches: tuple = ()
+        self, pairs: Pairs, height: int, width: int, settings: Mapping[str, float] | None = None, needs: tuple[str, ...] = (), matches: tuple = (),
+        buckets: bool = False,
     ):
         self.pairs, self.height, self.width, self.settings, self.needs = pairs, height, width, dict(settings or {}), needs
         check_settings(self.settings)
         if matches and len(matches) != len(pairs):
             raise ValueError(f"Matches of {len(matches)} pairs came for a data set of {len(pairs)}; give one per pair in its order, or disconnect them to use the data set's own files.")
         self.matches = matches
+        self.sizes = [bucket_of(self._proportions(r), height, width) for r in pairs] if buckets else [(height, width)] * len(pairs)
+
+    @staticmethod
+    def _proportions(record) -> tuple[int, int]:
+        try:
+            return picture_size(record.person)
+        except OSError as error:
+            raise DataError(str(error)) from None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -43,6 +56,14 @@ class PairSource:
     def name(self, index: int) -> str:
         """Of a sample."""
         return self.pairs[index].name
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) at which a sample is read."""
+        return self.sizes[index]
+
+    def groups(self) -> list[int]:
+        """Per sample the number of those that share a picture with it."""
+        return shared_pictures(self.pairs)
 
     def sample(self, index: int, generator: torch.Generator | None = None) -> Sample:
         """A sample, augmented where a generator is given.
@@ -52,7 +73,7 @@ class PairSource:
         """
         record = self.pairs[index]
         try:
-            sample = read_sample(record, self.height, self.width, self.matches[index] if self.matches else None)
+            sample = read_sample(record, *self.sizes[index], self.matches[index] if self.matches else None)
         except OSError as error:
             raise DataError(f"{record.name}: {error}") from None
         if missing := [m for need in self.needs if (m := _missing(sample, need))]:
@@ -65,7 +86,7 @@ class PairSource:
         files = [(str(p), *self._stat(p)) for p in record.files()]
         slots = [i.slot for i in record.things()]
         given = self.matches[index].points.tobytes() if self.matches else b""
-        return repr((record.name, given, record.category, record.scheme, str(record.caption), slots, files, self.height, self.width))
+        return repr((record.name, given, record.category, record.scheme, str(record.caption), slots, files, *self.sizes[index]))
 
     @staticmethod
     def _stat(path) -> tuple[int, int]:

@@ -12,9 +12,15 @@ from .channels import (
     with_channels,
 )
 from .demo import (
+    DEMO_OPTIONS,
+    DEMO_SHAPE,
+    DEMO_WEIGHTS,
     demo_controlnet,
     demo_lora,
+    demo_method,
     demo_stack,
+    demo_unet,
+    token_ids,
 )
 from .denoiser import (
     install,
@@ -38,6 +44,7 @@ from .evaluate import (
     vision_embedder,
 )
 from .files import (
+    DEMO_METHODS,
     adapter_files,
     adapter_path,
     data_path,
@@ -116,6 +123,10 @@ from .whole import (
 )
 
 __all__ = [
+    "DEMO_METHODS",
+    "DEMO_OPTIONS",
+    "DEMO_SHAPE",
+    "DEMO_WEIGHTS",
     "adapter_files",
     "adapter_path",
     "attachment",
@@ -134,7 +145,9 @@ __all__ = [
     "decode_depth",
     "demo_controlnet",
     "demo_lora",
+    "demo_method",
     "demo_stack",
+    "demo_unet",
     "demo_vision",
     "depth_files",
     "depth_path",
@@ -187,6 +200,7 @@ __all__ = [
     "temp_folder",
     "trainable_unet",
     "ui",
+    "token_ids",
     "unet_shape",
     "user_folder",
     "vision_embedder",

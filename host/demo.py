@@ -8,6 +8,7 @@ pictures are patterns of noise that show the wiring, not what a method can do.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.cldm.cldm
@@ -22,13 +23,19 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
+from ..models.method import FittingMethod
 from ..models.parts.layers import Layers
 from ..models.parts.sites import UNetShape
+from ..models.weights import read, unpacked
 from . import blocks
-from .models import PlainOps, build_unet, unet_config, unet_shape
+from .files import DEMO_METHODS
+from .models import LoadedMethod, PlainOps, build_method, build_unet, new_method, unet_config, unet_shape
 
 DEMO_SHAPE = UNetShape(in_channels=4, model_channels=32, context_dim=64, heads=8)
-WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "demo" / "stack.safetensors"
+DEMO_WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "demo" / "stack.safetensors"
+VOCABULARY = 49408
+_TEXT = "clip_l.transformer.text_model.embeddings"
+_TABLE, _POSITIONS, _FIRST = f"{_TEXT}.token_embedding.weight", f"{_TEXT}.position_embedding.weight", "input_blocks.0.0.weight"
 
 _CLIP = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2, "projection_dim": 64}
 _VAE = {
@@ -60,10 +67,11 @@ def demo_unet(shape: UNetShape = DEMO_SHAPE, seed: int = 0):
 
 
 def demo_clip(seed: int = 1, state: dict[str, Tensor] | None = None):
-    """A two-layer text encoder behind SD1.5's own tokenizer; tokens (1,77,64)."""
-    options = {"clip_l_model_config": _CLIP}
+    """A two-layer text encoder behind SD1.5's own tokenizer; tokens (1,77,64), or as many as the positions of `state`."""
+    length = 77 if state is None else len(state[_POSITIONS])
+    options = {"clip_l_model_config": {**_CLIP, "max_position_embeddings": length}}
     target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel)
-    clip = comfy.sd.CLIP(target, model_options=options)
+    clip = comfy.sd.CLIP(target, model_options=options, tokenizer_data={"clip_l_max_length": length})
     if state is None:
         meta = comfy.sd1_clip.SD1ClipModel(device="meta", dtype=torch.float32, model_options={**options, "custom_operations": PlainOps})
         state = random_state(meta.state_dict(), seed)
@@ -71,8 +79,29 @@ def demo_clip(seed: int = 1, state: dict[str, Tensor] | None = None):
     return clip
 
 
+def _whole_table(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A text encoder's weights with all of CLIP's vocabulary: words that were never in training share the mean of those that were."""
+    state = dict(state)
+    ids, rows = state.pop("table_ids").long(), state.pop("table_rows")
+    table = rows.mean(0, keepdim=True).repeat(VOCABULARY, 1)
+    table[ids] = rows
+    width = rows.shape[1]
+    return {**state, _TABLE: table, "clip_l.transformer.text_projection.weight": torch.eye(width), "clip_l.logit_scale": torch.tensor(4.6055)}
+
+
+def token_ids(texts: list[str], length: int) -> list[list[int]]:
+    """Token ids of texts, each `length` numbers with start, end and padding; what is longer is cut.
+
+    For training; by the host's own SD1.5 tokenizer.
+    """
+    tokenizer = comfy.sd1_clip.SD1Tokenizer(tokenizer_data={"clip_l_max_length": length})
+    return [[t[0] for t in tokenizer.tokenize_with_weights(text)["l"][0]] for text in texts]
+
+
 def demo_vae(seed: int = 2, state: dict[str, Tensor] | None = None):
     """A small KL autoencoder with 4 latent channels and 8 pixels per latent pixel."""
+    if state is not None and "vae_scale" in state:  # the layout of the host's tiny autoencoder
+        return comfy.sd.VAE(sd=state)
     config = {"params": {"ddconfig": _VAE, "embed_dim": 4}}
     if state is None:
         with torch.device("meta"):
@@ -81,18 +110,44 @@ def demo_vae(seed: int = 2, state: dict[str, Tensor] | None = None):
     return comfy.sd.VAE(sd=state, config=config)
 
 
-def demo_stack():
-    """(MODEL, CLIP, VAE, trained): the bundled small stack; `trained` says whether its weights are more than a seed."""
-    if not WEIGHTS.is_file():
-        return demo_unet(), demo_clip(), demo_vae(), False
+def demo_stack(in_channels: int = 4):
+    """(MODEL, CLIP, VAE, trained): the bundled small stack; `trained` says whether its weights are more than a seed.
+
+    Args:
+        in_channels: 4, or 9 for the inpainting form (mask and masked latent behind the noisy one, as the host orders them), which is the
+            same U-Net: its last five channels are zero where there is no hole.
+    """
+    shape = replace(DEMO_SHAPE, in_channels=in_channels)
+    if not DEMO_WEIGHTS.is_file():
+        return demo_unet(shape), demo_clip(), demo_vae(), False
     from safetensors.torch import load_file
 
-    state = load_file(str(WEIGHTS))
+    state = unpacked(load_file(str(DEMO_WEIGHTS)))
     parts = {p: {k.removeprefix(f"{p}."): v for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}
-    width = parts["unet"]["input_blocks.0.0.weight"].shape
-    context = parts["unet"]["input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
-    shape = UNetShape(in_channels=width[1], model_channels=width[0], context_dim=context, heads=DEMO_SHAPE.heads)
-    return build_unet(shape, parts["unet"], WEIGHTS.name), demo_clip(state=parts["clip"]), demo_vae(state=parts["vae"]), True
+    unet = parts["unet"]
+    unet[_FIRST] = unet[_FIRST][:, :in_channels].contiguous()
+    return build_unet(shape, unet, DEMO_WEIGHTS.name), demo_clip(state=_whole_table(parts["clip"])), demo_vae(state=parts["vae"]), True
+
+
+DEMO_OPTIONS: dict[str, dict] = {
+    "anydressing": {"slots": ["upper", "lower", "full", "hat"], "rank": 8}, "igr": {"clip_width": 64, "tokens": 4}, "diffuse_to_choose": {"image_width": 64},
+    "sift_vton": {"image_width": 64}, "pm_jewelry": {},
+}
+"""Methods with bundled weights -> what they are built with for the small stack."""
+
+
+def demo_method(model, cls: type[FittingMethod]) -> tuple[LoadedMethod, bool]:
+    """(method, trained): the bundled weights of a method for the small stack, or an untrained start where none are bundled.
+
+    Args:
+        model: of `demo_stack`, with as many channels as the method wants.
+        cls: the paper's class, one of those that `DEMO_OPTIONS` names.
+    """
+    path = DEMO_METHODS / f"demo_{cls.kind}.safetensors"
+    if not path.is_file():
+        return new_method(cls, model, 0, DEMO_OPTIONS[cls.kind]), False
+    header, tensors = read(path, cls.kind)
+    return build_method(cls, header, tensors, path.name), True
 
 
 def demo_controlnet(model, seed: int = 3):

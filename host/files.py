@@ -13,6 +13,8 @@ METHODS_FOLDER = "fitting_room"
 ADAPTERS_FOLDER = "ipadapter"
 DATA_FOLDER = "fitting_room_data"
 METRICS_FOLDER = "metrics"
+DEMO_METHODS = Path(__file__).resolve().parents[1] / "models" / "demo" / "methods"
+"""Weights of the methods for the bundled small stack; they stand in the lists beside the user's own."""
 SAMS_FOLDER = "sams"
 DEPTH_FOLDERS = ("checkpoints", "diffusion_models")
 
@@ -22,7 +24,8 @@ def register_folders() -> None:
     for name, suffixes in ((METHODS_FOLDER, {".safetensors"}), (ADAPTERS_FOLDER, {".safetensors", ".bin"}), (SAMS_FOLDER, {".safetensors", ".pth", ".pt"}), (METRICS_FOLDER, {".safetensors", ".pth", ".pt"})):
         paths, known = folder_paths.folder_names_and_paths.get(name, ([], set()))
         own = os.path.join(folder_paths.models_dir, name)
-        paths = [*paths, *([own] if own not in paths else [])]
+        wanted = [own, *([str(DEMO_METHODS)] if name == METHODS_FOLDER and DEMO_METHODS.is_dir() else [])]
+        paths = [*paths, *(p for p in wanted if p not in paths)]
         folder_paths.folder_names_and_paths[name] = (paths, suffixes if name == METHODS_FOLDER else {*known, *suffixes})
 
 

@@ -35,7 +35,7 @@ class PlainOps:
     @staticmethod
     def conv_nd(dims: int, *args, **kwargs):
         """A 2-D convolution, the only kind SD1.5 has."""
-        return torch.nn.Conv2d(*args, **kwargs)
+        return PlainOps.Conv2d(*args, **kwargs)
 
 
 @dataclass

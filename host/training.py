@@ -11,6 +11,7 @@ Frozen networks stay in the computation's precision; what learns is float32.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -20,6 +21,7 @@ import comfy.ldm.modules.diffusionmodules.openaimodel
 import comfy.model_management
 import torch
 from torch import Tensor, nn
+from torch.amp import autocast_mode
 from torch.utils.checkpoint import checkpoint
 
 from ..models.method import FittingMethod
@@ -161,7 +163,7 @@ class Studio:
         """The context of a forward: autocast where the precision is not fp32."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.amp.autocast_mode.autocast(self.device.type, TYPES[self.precision])
+        return autocast_mode.autocast(self.device.type, TYPES[self.precision])
 
     def run(
         self, unet: nn.Module, x: Tensor, t: Tensor, context: Tensor, patches: Sequence[Patches] = (), kept: Tensor | None = None,
@@ -209,6 +211,19 @@ class Studio:
         return run.features
 
     # ---- frozen encoders -----------------------------------------------------------------------------------------------
+
+    def encoders(self) -> str:
+        """Which encoders these are: a short hash over the first numbers of each of their tensors, and of how they are used."""
+        digest = hashlib.sha256(f"{getattr(self.clip, 'layer_idx', None)}".encode())
+        holders = (("vae", self.vae, "first_stage_model"), ("clip", self.clip, "cond_stage_model"), ("vision", self.clip_vision, "model"))
+        for name, holder, network in holders:
+            if holder is None:
+                continue
+            if patches := getattr(getattr(holder, "patcher", None), "patches", None):  # a LoRA has no lasting name: kept for this session
+                digest.update(f"{sorted(map(str, patches))} {holder.patcher.patches_uuid}".encode())
+            for key, tensor in getattr(holder, network).state_dict().items():
+                digest.update(f"{name} {key} {tuple(tensor.shape)}".encode() + tensor.flatten()[:16].float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def latent(self, pictures: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ..preprocess.arrays import from_uint8
 from ..preprocess.attention_drawing import draw_attention
 from ..preprocess.letterbox import flatten_alpha, letterbox, letterbox_points
 from ..preprocess.points import parse_points
-from .sockets import Matches
+from .sockets import Matches, seen
 
 
 class Questions(NamedTuple):
@@ -139,7 +139,8 @@ class AttentionMap(io.ComfyNode):
         maps = ask(model, positive, latent, asked, max_timestep, steps, seed)
         rows, matched = table_rows(maps, asked, radius, size), asked.targets is not None
         drawn = pictures(maps, rows, letterbox(flatten_alpha(garment[:1]), *size), person, radius, matched)
-        return io.NodeOutput(drawn, table_text(rows, radius, matched))
+        table = table_text(rows, radius, matched)
+        return io.NodeOutput(drawn, table, ui=seen(drawn, cls, table))
 
 
 NODES = [AttentionMap]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host import io
+from ..host import io, ui
 from ..preprocess.composite import composite_back, crop_region, stitch
 from .sockets import Crop
 
@@ -69,7 +69,7 @@ class CropRegion(io.ComfyNode):
     @classmethod
     def execute(cls, image, mask, context, size, multiple):
         picture, region, crop = crop_region(image, mask, context, size, multiple)
-        return io.NodeOutput(picture, region[:, 0], crop)
+        return io.NodeOutput(picture, region[:, 0], crop, ui=ui.PreviewImage(picture, cls=cls))
 
 
 class StitchRegion(io.ComfyNode):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ..host import demo_controlnet, demo_lora, demo_stack, io
+from ..host import DEMO_OPTIONS, demo_controlnet, demo_lora, demo_method, demo_stack, io
+from ..models.registry import METHODS
+from .sockets import Method
+
+
+FORMS = {"text to image": 4, "inpainting": 9}
+"""Form of the demo model -> channels of its U-Net's input."""
 
 
 class DemoModel(io.ComfyNode):
@@ -16,7 +22,12 @@ class DemoModel(io.ComfyNode):
             "Unless trained demo weights are bundled its weights are random: the pictures are patterns of noise and show only that the workflow runs. "
             "For real pictures put Load Checkpoint with an SD1.5 model in its place.",
             search_aliases=["test model", "tiny sd15", "placeholder checkpoint"],
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "form", options=list(FORMS), optional=True,
+                    tooltip="text to image: 4 channels, as SD1.5. inpainting: 9 channels (mask and masked picture), as SD1.5 inpainting checkpoints; the same weights.",
+                ),
+            ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="A narrow SD1.5 U-Net."),
                 io.Clip.Output(display_name="clip", tooltip="A two-layer text encoder."),
@@ -25,9 +36,31 @@ class DemoModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls):
-        model, clip, vae, _ = demo_stack()
+    def execute(cls, form="text to image"):
+        model, clip, vae, _ = demo_stack(FORMS[form])
         return io.NodeOutput(model, clip, vae)
+
+
+class DemoMethod(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="FittingRoomDemoMethod",
+            display_name="Demo Method (small)",
+            category="Fitting Room/Demo",
+            description="A method's bundled weights for the demo model, trained on a drawn world; where none are bundled, an untrained start. "
+            "For real pictures put Load Fitting Method in its place.",
+            search_aliases=["test method", "placeholder weights", "small try-on"],
+            inputs=[
+                io.Model.Input("model", tooltip="The demo model: inpainting for sift_vton, diffuse_to_choose and pm_jewelry, text to image for the others."),
+                io.Combo.Input("method", options=list(DEMO_OPTIONS), tooltip="Which paper."),
+            ],
+            outputs=[Method.Output(display_name="method", tooltip="For the method's Apply node.")],
+        )
+
+    @classmethod
+    def execute(cls, model, method):
+        return io.NodeOutput(demo_method(model, METHODS[method])[0])
 
 
 class DemoControlNet(io.ComfyNode):
@@ -69,4 +102,4 @@ class DemoLora(io.ComfyNode):
         return io.NodeOutput(demo_lora(model, strength))
 
 
-NODES = [DemoModel, DemoControlNet, DemoLora]
+NODES = [DemoModel, DemoMethod, DemoControlNet, DemoLora]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..data.drawable import PICTURES, draw_picture
-from ..host import io
+from ..host import io, ui
 
 
 def picture_outputs(picture) -> list[torch.Tensor]:
@@ -54,7 +54,8 @@ class DemoPicture(io.ComfyNode):
     @classmethod
     def execute(cls, kind, seed, width, height):
         picture = draw_picture(kind, seed, height, width)
-        return io.NodeOutput(*picture_outputs(picture), picture.caption)
+        outputs = picture_outputs(picture)
+        return io.NodeOutput(*outputs, picture.caption, ui=ui.PreviewImage(outputs[0], cls=cls))
 
 
 NODES = [DemoPicture]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host import io
+from ..host import io, ui
 from ..preprocess.arrays import boxes_for_host
 from ..preprocess.canny import canny
 from ..preprocess.hint import FITS, SOURCES, largest_rectangles, over_masked, place_hint
@@ -30,7 +30,7 @@ class LargestRectangle(io.ComfyNode):
     @classmethod
     def execute(cls, mask):
         boxes, filled = largest_rectangles(mask)
-        return io.NodeOutput(boxes_for_host(boxes), filled[:, 0])
+        return io.NodeOutput(boxes_for_host(boxes), filled[:, 0], ui=ui.PreviewMask(filled[:, 0], cls=cls))
 
 
 class PlaceHint(io.ComfyNode):
@@ -63,7 +63,7 @@ class PlaceHint(io.ComfyNode):
         hint, boxes, preview = place_hint(image, mask, fit, source, product_mask, hint_image)
         if background is not None:
             hint = over_masked(hint, boxes, background, mask)
-        return io.NodeOutput(hint, boxes_for_host(boxes), preview)
+        return io.NodeOutput(hint, boxes_for_host(boxes), preview, ui=ui.PreviewImage(preview, cls=cls))
 
 
 class RGBCanny(io.ComfyNode):
@@ -92,7 +92,8 @@ class RGBCanny(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, low, high, per_channel):
-        return io.NodeOutput(canny(image, low, high, "per_channel" if per_channel else "colour"))
+        edges = canny(image, low, high, "per_channel" if per_channel else "colour")
+        return io.NodeOutput(edges, ui=ui.PreviewImage(edges, cls=cls))
 
 
 NODES = [LargestRectangle, PlaceHint, RGBCanny]

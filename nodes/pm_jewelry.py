@@ -187,7 +187,7 @@ class ShadowMask(io.ComfyNode):
         if view == "applied":
             small = hard_mask(soft, (soft.shape[-2] // 8, soft.shape[-1] // 8), shadow.threshold)
             soft = torch.nn.functional.interpolate(small, scale_factor=8, mode="nearest")
-        return io.NodeOutput(soft[:, 0])
+        return io.NodeOutput(soft[:, 0], ui=ui.PreviewMask(soft[:, 0], cls=cls))
 
 
 def shadow_of(model, timestep: int):

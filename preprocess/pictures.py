@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+ORIENTATION = 0x0112  # EXIF; 5 to 8 lie on their side
+
 
 def to_rgb8(picture, background: int = 255, name: str = "picture") -> np.ndarray:
     """Any single picture as RGB uint8 (H,W,3).
@@ -104,6 +106,19 @@ def read_picture(path, mode: str | None = "colour") -> np.ndarray:
                 return np.asarray(picture.convert("RGBA" if "A" in picture.getbands() or "transparency" in picture.info else "RGB"))
             plain = ("L", "RGB", "P") if mode == "labels" else ("L", "RGB")
             return np.asarray(picture if picture.mode in plain else picture.convert("RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{Path(path).name} is missing: expected the picture in {Path(path).parent.name}.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(f"{Path(path).name} cannot be read as a picture ({type(error).__name__}): replace the file.") from None
+
+
+def picture_size(path) -> tuple[int, int]:
+    """(height, width) of a picture as `read_picture` gives it; only the file's head is read. Raises OSError as that does."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            return file.size if file.getexif().get(ORIENTATION, 1) > 4 else file.size[::-1]
     except FileNotFoundError:
         raise FileNotFoundError(f"{Path(path).name} is missing: expected the picture in {Path(path).parent.name}.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

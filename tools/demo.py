@@ -22,6 +22,10 @@ else:
     import pack
 
 
+WIDTH, HEIGHT = 96, 128
+"""What the demo weights were trained at."""
+
+
 @dataclass
 class Job:
     """One bundled workflow: what is uploaded, what is set, and what the picture shows."""
@@ -36,7 +40,7 @@ class Job:
 JOBS = [
     Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments",
         {"upper_image": "upper garment", "lower_image": "lower garment"}),
-    Job("photograph", "dress_given_person", "AnyDressing: the photograph, repainted inside the mask only",
+    Job("photograph", "dress_given_person", "AnyDressing: a photograph, repainted inside the mask only (the demo weights know drawings, not photographs)",
         {"upper_image": "upper garment", "person_image": "astronaut"}),
     Job("restored", "try_off_upper", "IGR: the flat picture of the garment that the person wears", {"person_image": "person wearing upper garment"}),
     Job("tried on", "try_on_any_sd15", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
@@ -53,7 +57,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[j.name for j in JOBS])
-    parser.add_argument("--steps", type=int, default=6, help="sampling steps (6, as the demo weights are untrained; the papers take 25 to 50)")
+    parser.add_argument("--steps", type=int, default=25, help="sampling steps; the papers take 25 to 50")
     parser.add_argument("--output", default=str(pack.ROOT / "output"))
     options = parser.parse_args(arguments)
     made, code = pack.enter(__file__, *arguments)
@@ -111,7 +115,7 @@ def upload(client, kinds: list[str]) -> dict:
 
 
 def photograph():
-    """The photograph of an astronaut that scikit-image carries, 384 x 512, the suit's torso transparent (= to be repainted)."""
+    """The photograph of an astronaut that scikit-image carries, at the demo weights' size, the suit's torso transparent (= to be repainted)."""
     import numpy
     from PIL import Image, ImageDraw
     from skimage import data
@@ -119,16 +123,16 @@ def photograph():
     picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
     mask = Image.new("L", picture.size, 255)
     ImageDraw.Draw(mask).polygon([(24, 290), (95, 235), (150, 215), (250, 215), (335, 262), (384, 512), (0, 512)], fill=0)
-    return Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)]))
+    return Image.fromarray(numpy.dstack([numpy.asarray(p.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)) for p in (picture, mask)]))
 
 
-def drawn(kind: str):
+def drawn(kind: str, seed: int = 7, height: int = HEIGHT, width: int = WIDTH):
     """A drawn picture of the demo world; its region to repaint is transparent. "depth of ..." is its depth."""
     import numpy
     from fitting_room.data.synthetic import draw_picture
     from PIL import Image
 
-    drawing = draw_picture(kind.removeprefix("depth of "), 7, 512, 384)
+    drawing = draw_picture(kind.removeprefix("depth of "), seed, height, width)
     if kind.startswith("depth of "):
         return Image.fromarray((drawing.depth * 255).round().astype("uint8")).convert("RGB")
     rgba = numpy.dstack([drawing.image, 1 - drawing.mask]) if scene(kind) else drawing.image
@@ -194,8 +198,8 @@ def place(sheet, picture, x: int, y: int, cell: int, outline) -> None:
     """A picture inside a square, transparency as a checkerboard."""
     from PIL import Image, ImageDraw
 
-    picture = picture.copy()
-    picture.thumbnail((cell - 4, cell - 4))
+    scale = (cell - 4) / max(picture.size)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC)
     left, top = x + (cell - picture.width) // 2, y + (cell - picture.height) // 2
     if picture.mode == "RGBA":
         board = Image.new("RGB", picture.size, (255, 255, 255))

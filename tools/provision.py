@@ -11,11 +11,13 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import zlib
 from pathlib import Path, PurePosixPath
 
 MARKER = ".complete.json"
+PART = ".part"
 
 
 class SetupError(Exception):
@@ -104,17 +106,17 @@ def remove(folder: Path) -> None:
                          "run this again") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one. What a killed process leaves ends in PART."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}-{threading.get_ident()}{PART}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -133,16 +135,21 @@ class Lock:
 
     On POSIX the descriptor is handed to the commands started meanwhile: when set-up is killed and a pip of it lives on, the next
     run waits for that pip instead of building under its hands.
+
+    refuse: a sentence; when another process holds the lock, SetupError with it is raised instead of waiting.
     """
 
-    def __init__(self, path: Path):
-        self.path, self.file = path, None
+    def __init__(self, path: Path, refuse: str = ""):
+        self.path, self.refuse, self.file = path, refuse, None
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = open(self.path, "a+b")
         told = False
         while not self._try():
+            if self.refuse:
+                self.file.close()
+                raise SetupError(self.refuse)
             if not told:
                 note("another set-up is at work; waiting for it")
                 told = True

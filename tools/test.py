@@ -22,13 +22,14 @@ def main(argv=None) -> int:
     """The command line; see the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--host", help="ComfyUI's version, or all (without it: COMFYUI_PATH, or the newest)")
+    parser.add_argument("--extras", default="", help="comma-separated extras of pyproject.toml, for the tests that need them: scale")
     args, rest = parser.parse_known_args(argv)
     # The tests' networks are so small that a second thread costs more than it gives, and many times more on a busy machine.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     code = 0
     for host in setup.HOSTS if args.host == "all" else (args.host,):
         try:
-            made = setup.ensure(host)
+            made = setup.ensure(host, [name.strip() for name in args.extras.split(",") if name.strip()])
         except provision.SetupError as error:
             provision.note(f"stopped: {error}")
             return 1

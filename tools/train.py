@@ -1,6 +1,7 @@
 """Train from a recipe: `python3 tools/train.py training/recipes/anydressing.toml --data /data/dressing`.
 
 On several GPUs, or machines: `accelerate launch tools/train.py RECIPE.toml ...` (DDP, or DeepSpeed ZeRO-2 as accelerate was configured).
+Several machines need one --output folder that all of them see, because each reads the checkpoint it resumes from.
 The same loop and the same files as the nodes; runs lie in --output, and a run that was stopped goes on with --resume.
 """
 
@@ -44,8 +45,9 @@ def overrides(options: argparse.Namespace) -> dict:
     Raises:
         ValueError: a --set that is not NAME=VALUE.
     """
-    import tomllib
+    from fitting_room.training.config import toml_reader
 
+    tomllib = toml_reader()
     out = {"steps": options.steps} if options.steps else {}
     for text in options.set:
         name, sign, value = text.partition("=")
@@ -64,7 +66,7 @@ def models(recipe, options: argparse.Namespace):
 
     wanted, checkpoint = recipe.model, options.checkpoint or recipe.model.get("checkpoint", "")
     if options.demo or wanted.get("demo"):
-        model, clip, vae, _ = host.demo_stack()
+        model, clip, vae, _ = host.demo_stack(9 if wanted.get("in_channels") == 9 else 4)
         vision = host.demo_vision(wanted.get("demo_vision", "clip"))
     else:
         if not checkpoint:
@@ -120,7 +122,7 @@ def checked(pairs, kind: str, config) -> None:
     from fitting_room.data.check import NEEDS, check
 
     found = check(pairs, config.height, config.width, NEEDS[kind])
-    print("\n".join([pairs.report(), *found.lines()]), flush=True)
+    print("\n".join(found.lines()), flush=True)
     if found.bad:
         raise ValueError(f"{len(found.bad)} of {found.total} samples cannot be used; they are listed above.")
 
@@ -130,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
     from fitting_room import host
     from fitting_room.data.supervision import Supervision
     from fitting_room.training import parallel
+    from fitting_room.training.checkpoint import steps_in
     from fitting_room.training.config import TrainConfig, read_recipe
     from fitting_room.training.loop import Hooks
     from fitting_room.training.networks import Networks
@@ -143,18 +146,20 @@ def run(options: argparse.Namespace) -> int:
             config = TrainConfig.from_dict({**config.to_dict(), **changes}, "the command line")
             config = config.low_memory() if options.low_memory else config
             pairs = data_set(data, options, config)
+            shared = parallel.choose(config, options.cpu or None)
+            if shared.rank == 0:
+                print(pairs.report(), flush=True)
             if options.check:
                 checked(pairs, recipe.method, config)
-            shared = parallel.choose(config.accumulate, options.cpu or None)
             studio = host.Studio(model, vae, clip, vision, config.precision, config.checkpointing)
             networks = Networks(host.metrics_folders(), device=studio.device)
             supervision = Supervision(weight=config.losses.get("sift", Supervision.weight)) if recipe.method == "sift_vton" else None
             folder = output(options) / f"{recipe.name}-{number}-{name}"
-            hooks = Hooks(progress=report_progress if shared.rank == 0 else lambda *_: None, say=lambda text: print(text, flush=True))
+            hooks = Hooks(progress=report_progress, say=lambda text: print(text, flush=True)) if shared.rank == 0 else Hooks()
             if options.dry_run:
                 print(dry_run(studio, method, pairs, config, supervision, networks, hooks), flush=True)
                 return 0
-            done = train(studio, method, pairs, config, folder, output(options) / "encodings", hooks, supervision, networks, options.resume and folder.is_dir(), shared)
+            done = train(studio, method, pairs, config, folder, output(options) / "encodings", hooks, supervision, networks, options.resume and bool(steps_in(folder)), shared)
             if shared.rank == 0:
                 print(f"\n{done.report}\nin {folder}", flush=True)
             method = host.build_method(type(method.module), done.header, done.tensors, recipe.name)

@@ -1,9 +1,8 @@
-"""Write the bundled workflows again: `python3 tools/workflows.py` (starts a ComfyUI to read the node schemas, then stops it)."""
+"""Write the bundled workflows and blueprints again: `python3 tools/workflows.py` (starts a ComfyUI to read the node schemas, then stops it)."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 if __package__:
     from . import pack
@@ -18,19 +17,17 @@ def main() -> int:
         return code
     pack.load()
     from fitting_room.tools.server import Server
-    from fitting_room.workflows.build import build
+    from fitting_room.workflows.build import build, written
 
     with Server(made.python, made.comfyui, made.base_directory) as server:
         files = build(server.client.object_info())
-    folder = pack.ROOT / "workflows"
-    for path in [*folder.glob("*.json"), *(folder / "api").glob("*.json")]:
-        if path.relative_to(folder).as_posix() not in files:
-            path.unlink()
+    for name in written(pack.ROOT) - set(files):
+        (pack.ROOT / name).unlink()
     for name, text in files.items():
-        path = Path(folder / name)
+        path = pack.ROOT / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    sys.stderr.write(f"{len(files)} files written to workflows/\n")
+    sys.stderr.write(f"{len(files)} files written to workflows/ and subgraphs/\n")
     return 0
 
 

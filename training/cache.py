@@ -16,16 +16,23 @@ from pathlib import Path
 from .tasks.base import Encoded
 
 
+IN_MEMORY = 2**29
+"""Bytes of encodings that stay in memory: a small data set is read from disk once."""
+
+
 class EncodedCache:
     """Encoded samples in a folder.
 
     Args:
         folder: made when the first sample is kept. None keeps nothing.
         identity: of task, encoders and settings; part of every key.
+        in_memory: bytes of encodings that are kept in memory too, those that came first.
     """
 
-    def __init__(self, folder: Path | None, identity: str):
+    def __init__(self, folder: Path | None, identity: str, in_memory: int = IN_MEMORY):
         self.folder, self.identity = None if folder is None else Path(folder), identity
+        self.memory: dict[str, Encoded] = {}
+        self.room = in_memory
         self.found = self.made = 0
         self.problem = ""
 
@@ -38,6 +45,8 @@ class EncodedCache:
         """A kept encoding, or None; a file that is not whole counts as none."""
         if self.folder is None:
             return None
+        if key in self.memory:
+            return self.memory[key]
         from safetensors import safe_open
 
         path = self.path(key)
@@ -50,12 +59,21 @@ class EncodedCache:
         except Exception:  # damaged: made anew and overwritten
             return None
         self.found += 1
+        self._remember(key, encoded)
         return encoded
+
+    def _remember(self, key: str, encoded: Encoded) -> None:
+        size = sum(t.nbytes for t in encoded.tensors.values())
+        if size <= self.room:
+            self.memory[key], self.room = encoded, self.room - size
 
     def put(self, key: str, encoded: Encoded) -> None:
         """Keep an encoding. Where the disk is full nothing is kept any more (`problem` says so) and training goes on."""
         self.made += 1
-        if self.folder is None or self.problem:
+        if self.folder is None:
+            return
+        self._remember(key, encoded)
+        if self.problem:
             return
         from safetensors.torch import save
 

@@ -3,16 +3,14 @@
 One safetensors file per checkpoint, `step-00000500.safetensors`, written to a temporary name, synced and renamed: a process that
 is killed in the middle leaves the earlier ones whole. Randomness needs no place in it (`training.draws`).
 
-    weights/<name>   ema/<name>   optimizer/<name>/<key>   history/<term>
+    weights/<name>   ema/<name>   optimizer/<name>/<key>   history/<term>   validation/step, validation/loss
     header: format, step, seconds, identity (JSON), scalars (JSON)
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..models.weights import WeightsError, write_tensors
 
 FORMAT = "1"
 NAME = re.compile(r"step-(\d{8})\.safetensors")
@@ -41,6 +41,7 @@ class State:
         identity: what run this is; see `Identity`.
         scalars: numbers beside that: updates of the running mean, scale of the loss, samples seen.
         seconds: spent so far.
+        validation: "step" and "loss" of every validation so far; {} where there was none.
     """
 
     step: int
@@ -51,21 +52,25 @@ class State:
     identity: dict[str, str]
     scalars: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    validation: dict[str, list[float]] = field(default_factory=dict)
 
 
-def identity_of(kind: str, method_config: Mapping, base: str, data: str, settings: str) -> dict[str, str]:
+def identity_of(kind: str, method_config: Mapping, base: str, data: str, settings: str, supervision: str = "", frozen: str = "") -> dict[str, str]:
     """What must be equal for a checkpoint to be continued, by what it is called in messages."""
-    return {"method": kind, "method's options": json.dumps(method_config, sort_keys=True), "base model": base, "data set": data, "settings": settings}
+    return {
+        "method": kind, "method's options": json.dumps(method_config, sort_keys=True), "base model": base, "data set": data, "settings": settings,
+        "supervision of attention": supervision, "frozen weights": frozen,
+    }
 
 
 def check_identity(found: Mapping[str, str], wanted: Mapping[str, str], name: str) -> None:
-    """Refuse to continue another run.
+    """Refuse to continue another run; what a checkpoint does not say (it is of an earlier version) is not asked.
 
     Raises:
         CheckpointError: names the first thing that differs, and both values where they are short.
     """
     for part, value in wanted.items():
-        if found.get(part) != value:
+        if found.get(part, value) != value:
             shown = f": there {found.get(part)}, here {value}" if len(str(found.get(part))) + len(value) < 120 else ""
             raise CheckpointError(f"The run '{name}' was made with another {part}{shown}; give it what it was started with, or start anew (leave resume empty).")
 
@@ -88,8 +93,6 @@ def save(folder: Path, state: State, keep: int = 2) -> Path:
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
-    from safetensors.torch import save_file
-
     tensors, scalars = _pack(state)
     header = {
         "fitting_room.state": FORMAT, "step": str(state.step), "seconds": repr(state.seconds), "identity": json.dumps(state.identity),
@@ -97,24 +100,14 @@ def save(folder: Path, state: State, keep: int = 2) -> Path:
     }
     path = path_of(folder, state.step)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".step-*.part"):
+        for leftover in folder.glob(".step-*.part"):  # of a process that was killed
             leftover.unlink()
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=".step-", suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, temporary, metadata=header)
-            with open(temporary, "rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-    except Exception as error:  # safetensors has an error class of its own for a full disk
+        write_tensors(path, tensors, header)
+    except (OSError, WeightsError) as error:
         left = steps_in(folder)
         last = f"the last whole checkpoint is step {left[-1]}" if left else "there is no earlier checkpoint"
         raise CheckpointError(
-            f"Step {state.step} could not be saved in '{folder.name}' ({_reason(error)}); {last}. Free space on that disk and resume the run."
+            f"Step {state.step} could not be saved in '{folder.name}' ({_reason(error.__cause__ or error)}); {last}. Free space on that disk and resume the run."
         ) from error
     for old in steps_in(folder)[: -(keep + 1)]:
         path_of(folder, old).unlink(missing_ok=True)
@@ -153,7 +146,8 @@ def _pack(state: State) -> tuple[dict[str, Tensor], dict]:
                 tensors[f"optimizer/{name}/{key}"] = value
             else:
                 numbers[f"{name}/{key}"] = value
-    tensors |= {f"history/{k}": torch.tensor(v, dtype=torch.float64) for k, v in state.history.items()}
+    for part, lists in (("history", state.history), ("validation", state.validation)):
+        tensors |= {f"{part}/{k}": torch.tensor(v, dtype=torch.float64) for k, v in lists.items()}
     tensors = {k: t.detach().cpu().contiguous().clone() for k, t in tensors.items()}
     return tensors, {"run": state.scalars, "optimizer": numbers}
 
@@ -172,8 +166,8 @@ def _read(path: Path) -> State:
             if part == "optimizer":
                 owner, _, entry = name.rpartition("/")
                 state.optimizer.setdefault(owner, {})[entry] = tensor
-            elif part == "history":
-                state.history[name] = tensor.tolist()
+            elif part in ("history", "validation"):
+                getattr(state, part)[name] = tensor.tolist()
             else:
                 getattr(state, part)[name] = tensor
     scalars = json.loads(header["scalars"])

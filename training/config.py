@@ -18,6 +18,10 @@ LOW_MEMORY = {"precision": "bf16", "checkpointing": True, "optimizer": "adamw8bi
 """What the 8 GB preset changes; the batch becomes accumulation, so that the step stays the paper's."""
 
 
+LATER = {"buckets": False, "held_out": 0}
+"""Settings that came later, as they were before there was a choice: a run from that time can still be continued."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One stage of training.
@@ -38,6 +42,7 @@ class TrainConfig:
         losses: weight per term; a term that is not named keeps the method's default. options: per term.
         drop: share of samples whose condition is dropped, for guidance.
         width, height: of the pictures, multiples of 8.
+        buckets: pictures of other proportions get a canvas of about the same area instead of broad padding (`data.buckets`).
         seed: of everything that is drawn.
         augment: name -> amount, see `data.augment`; {} is none.
         cache: keep what frozen networks say of a sample on disk. variants: drawn versions of a sample that are kept
@@ -45,6 +50,9 @@ class TrainConfig:
         validate_every, checkpoint_every, log_every: in steps; 0 is never (validation) or only at the end.
         keep: how many checkpoints stay besides the last.
         validation: how many samples are drawn at validation. validation_steps: sampling steps. guidance: of validation.
+        held_out: samples that are not trained on, for validation alone; 0 validates on samples that are trained on.
+        best: at every validation keep the weights (`best.safetensors`) if its loss is the lowest so far.
+        spike: stop when the smoothed loss is so many times its lowest; 0 never does.
     """
 
     steps: int = 1000
@@ -81,6 +89,10 @@ class TrainConfig:
     validation: int = 2
     validation_steps: int = 20
     guidance: float = 2.0
+    buckets: bool = False
+    held_out: int = 0
+    best: bool = True
+    spike: float = 5.0
 
     def __post_init__(self) -> None:
         for name, known in (("precision", PRECISIONS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("base", BASES)):
@@ -89,12 +101,14 @@ class TrainConfig:
         for name in ("steps", "batch", "accumulate", "log_every", "variants", "lora_rank", "validation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "weight_decay", "warmup", "max_norm", "min_snr", "validate_every", "checkpoint_every", "keep", "validation"):
+        for name in ("learning_rate", "weight_decay", "warmup", "max_norm", "min_snr", "validate_every", "checkpoint_every", "keep", "validation", "held_out"):
             if getattr(self, name) < 0:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must not be negative.")
         for name, top in (("drop", 1.0), ("ema", 0.999999), ("beta1", 0.999999), ("beta2", 0.999999)):
             if not 0 <= getattr(self, name) <= top:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        if self.spike and self.spike <= 1:
+            raise ValueError(f"The setting spike is {self.spike}; it must be above 1 (the loss at its lowest is 1 times its lowest), or 0 for never.")
         if self.width % 8 or self.height % 8 or min(self.width, self.height) < 64:
             raise ValueError(f"The size {self.width} x {self.height} cannot be trained at; both sides must be multiples of 8 and at least 64.")
 
@@ -108,8 +122,8 @@ class TrainConfig:
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"{where.capitalize()} has the settings {', '.join(unknown)}, which training does not know; it knows {', '.join(sorted(known))}.")
-        kinds = {f.name: type(getattr(cls(), f.name)) for f in fields(cls)}
-        return cls(**{k: float(v) if kinds[k] is float and not isinstance(v, bool) else v for k, v in values.items()})
+        plain = cls()
+        return cls(**{k: _as(type(getattr(plain, k)), v, k) for k, v in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Values as they come back from JSON."""
@@ -121,16 +135,29 @@ class TrainConfig:
 
     def fingerprint(self) -> str:
         """What must be equal for a run to be the same run: all but how long it goes and how often it reports."""
-        free = ("steps", "validate_every", "checkpoint_every", "log_every", "keep", "validation", "validation_steps", "guidance", "cache")
+        free = ("steps", "validate_every", "checkpoint_every", "log_every", "keep", "validation", "validation_steps", "guidance", "cache", "best", "spike")
         fixed = {k: v for k, v in self.to_dict().items() if k not in free or (k == "steps" and self.schedule != "constant")}
+        fixed = {k: v for k, v in fixed.items() if k not in LATER or v != LATER[k]}
         return blake2b(json.dumps(fixed, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def read_toml(path: Path | str) -> dict[str, Any]:
-    """A TOML file.
+def _as(kind: type, value: Any, name: str) -> Any:
+    """A value as its setting's kind, where it is one of that kind."""
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping if kind is dict else kind) and isinstance(value, bool) == (kind is bool):
+        return value
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a table of names and values"}
+    raise ValueError(f"The setting {name} is {value!r}; it must be {words[kind]}.")
+
+
+def toml_reader():
+    """The module that reads TOML.
 
     Raises:
-        ValueError: not TOML (says where), or a Python without a TOML reader.
+        ValueError: a Python without one.
     """
     try:
         import tomllib
@@ -139,7 +166,16 @@ def read_toml(path: Path | str) -> dict[str, Any]:
             import tomli as tomllib
         except ModuleNotFoundError:
             raise ValueError("Python 3.10 has no TOML reader; install tomli, or use Python 3.11 or newer.") from None
-    path = Path(path)
+    return tomllib
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        ValueError: not TOML (says where), or a Python without a TOML reader.
+    """
+    tomllib, path = toml_reader(), Path(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

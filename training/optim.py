@@ -9,8 +9,12 @@ import torch
 from .config import TrainConfig
 
 
+FUSED = ("cpu", "cuda")
+"""Devices of torch's fused AdamW."""
+
+
 def make_optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) -> tuple[torch.optim.Optimizer, str]:
-    """AdamW, in 8 bits where that is asked for and bitsandbytes is there.
+    """AdamW, in 8 bits where that is asked for and bitsandbytes is there; else torch's fused one where the device has it.
 
     Returns:
         the optimizer, and a note where it is another one than was asked for ("" otherwise).
@@ -26,8 +30,17 @@ def make_optimizer(parameters: list[torch.nn.Parameter], config: TrainConfig) ->
             return AdamW8bit(parameters, **options), ""
         except ImportError:
             why = "bitsandbytes is not installed" if on_gpu else "8-bit states need a CUDA device"
-            return torch.optim.AdamW(parameters, **options), f"AdamW keeps its state in 32 bits ({why})."
-    return torch.optim.AdamW(parameters, **options), ""
+            return _adamw(parameters, options), f"AdamW keeps its state in 32 bits ({why})."
+    return _adamw(parameters, options), ""
+
+
+def _adamw(parameters: list[torch.nn.Parameter], options: dict) -> torch.optim.AdamW:
+    if all(p.device.type in FUSED for p in parameters):  # hundreds of small tensors in one call
+        try:
+            return torch.optim.AdamW(parameters, **options, fused=True)
+        except RuntimeError:  # a torch whose fused form knows CUDA alone
+            pass
+    return torch.optim.AdamW(parameters, **options)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

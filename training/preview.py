@@ -13,7 +13,8 @@ from .config import TrainConfig
 from .draws import generator
 
 COLOURS = ("#1f4e8c", "#b5532a", "#3b7d4f", "#7a4e8a", "#8a6d3b", "#3a7f7a", "#a03b5c", "#555555")
-PAPER, INK, PALE = "#fbfaf7", "#222222", "#d9d6cf"
+PAPER, INK, MIDDLE, PALE, DOT, RAW = "#fbfaf7", "#222222", "#666666", "#d9d6cf", "#d97706", "#b9c7da"
+TERM_ROW, TERMS_IN_A_ROW = 92, 4
 
 
 @torch.no_grad()
@@ -51,35 +52,89 @@ def ddim(task, batch, z: Tensor, steps: int, guidance: float, stop: Callable[[],
 # ---- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def curve(history: Mapping[str, list[float]], done: int, total: int, width: int = 640, height: int = 360):
-    """The loss over the steps as a PIL picture: the raw values pale, their running mean dark, the terms beside it."""
+def curve(
+    history: Mapping[str, list[float]], done: int, total: int, validation: Mapping[str, list[float]] | None = None, facts: str = "",
+    weights: Mapping[str, float] | None = None, width: int = 640, height: int = 380,
+):
+    """The loss over the steps as a PIL picture, and under it a small curve per term, each on a scale of its own.
+
+    Args:
+        history: per term its mean at every step; "loss" is drawn raw (pale) and as running mean (dark).
+        done, total: steps.
+        validation: "step" and "loss" of every validation, drawn as dots.
+        facts: a line of text under the title.
+        weights: of the terms.
+        width, height: in pixels; terms add to the height.
+    """
     from PIL import Image, ImageDraw
 
-    picture = Image.new("RGB", (width, height), PAPER)
+    terms = {k: v for k, v in history.items() if k != "loss" and len(history) > 2}
+    picture = Image.new("RGB", (width, height + TERM_ROW * -(-len(terms) // TERMS_IN_A_ROW)), PAPER)
     pen = ImageDraw.Draw(picture)
-    box = (64, 34, width - 20, height - 34)
+    pen.font = _font()
+    box = (64, 72, width - 24, height - 34)
     losses = history.get("loss", [])
-    pen.text((box[0], 10), f"loss, step {done} of {total}", fill=INK)
+    smooth, checked = running_mean(losses), dict(zip((validation or {}).get("step", ()), (validation or {}).get("loss", ())))
+    pen.text((box[0], 8), f"step {done} of {total}" + (f", loss {smooth[-1]:.3g}" if losses else ""), fill=INK)
+    pen.text((box[0], 26), facts, fill=MIDDLE)
     if not losses:
         return picture
-    smooth = running_mean(losses)
-    low, high = _limits(losses, smooth)
-    for share in (0.0, 0.5, 1.0):
-        y = box[3] - share * (box[3] - box[1])
-        pen.line((box[0], y, box[2], y), fill=PALE)
-        pen.text((8, y - 6), f"{low + share * (high - low):.3g}", fill=INK)
-    pen.text((box[0], box[3] + 10), "0", fill=INK)
-    pen.text((box[2] - 40, box[3] + 10), str(len(losses)), fill=INK)
-    for values, colour, thick in ((losses, "#b9c7da", 1), (smooth, COLOURS[0], 2)):
+    low, high = _limits(losses, smooth, list(checked.values()))
+    _axes(pen, box, low, high, len(losses))
+    for values, colour, thick in ((losses, RAW, 1), (smooth, COLOURS[0], 2)):
         points = _points(values, low, high, box)
         if len(points) > 1:
             pen.line(points, fill=colour, width=thick)
-    x = box[0] + 190
-    for number, name in enumerate(k for k in history if k != "loss"):
-        text = f"{name} {running_mean(history[name])[-1]:.3g}"
-        pen.text((x, 10), text, fill=COLOURS[(number + 1) % len(COLOURS)])
-        x += 8 * len(text) + 10
+    for step, value in checked.items():
+        x, y = _place(step - 1, value, max(len(losses) - 1, 1), low, high, box)
+        pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=DOT, outline=PAPER)
+    seen = [("every step", RAW), ("running mean", COLOURS[0])] + ([(f"validation {list(checked.values())[-1]:.3g}", DOT)] if checked else [])
+    _legend(pen, box[0], 46, seen)
+    for number, (name, values) in enumerate(terms.items()):
+        row, column = divmod(number, TERMS_IN_A_ROW)
+        side = (width - 40) // TERMS_IN_A_ROW
+        _term(pen, (20 + column * side, height + row * TERM_ROW), side - 16, name, values, (weights or {}).get(name, 1.0), COLOURS[1 + number % (len(COLOURS) - 1)])
     return picture
+
+
+def _term(pen, corner: tuple[int, int], width: int, name: str, values: list[float], weight: float, colour: str) -> None:
+    """One term's running mean with its first and last value, and its weight."""
+    x, y = corner
+    smooth = running_mean(values)
+    pen.text((x, y), f"{name} x {weight:g}", fill=colour)
+    pen.text((x, y + 15), f"{smooth[0]:.3g} to {smooth[-1]:.3g}", fill=MIDDLE)
+    box, (low, high) = (x, y + 34, x + width, y + TERM_ROW - 14), _limits(smooth, smooth, [])
+    pen.line((box[0], box[3], box[2], box[3]), fill=PALE)
+    points = _points(smooth, low, high, box)
+    if len(points) > 1:
+        pen.line(points, fill=colour, width=2)
+
+
+def _font(size: int = 12):
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(size)
+    except (TypeError, ImportError):  # older Pillow, or one without FreeType: its small fixed font
+        return ImageFont.load_default()
+
+
+def _axes(pen, box, low: float, high: float, steps: int) -> None:
+    for number in range(5):
+        share = number / 4
+        y, x = box[3] - share * (box[3] - box[1]), box[0] + share * (box[2] - box[0])
+        pen.line((box[0], y, box[2], y), fill=PALE)
+        pen.text((box[0] - 8, y), f"{low + share * (high - low):.3g}", fill=INK, anchor="rm")
+        label = round(1 + share * (steps - 1))
+        if steps > 4 or number in (0, 4):
+            pen.text((x, box[3] + 8), str(label), fill=INK, anchor="mt")
+
+
+def _legend(pen, x: float, y: float, entries: list[tuple[str, str]]) -> None:
+    for text, colour in entries:
+        pen.rectangle((x, y + 6, x + 14, y + 9), fill=colour)
+        pen.text((x + 18, y), text, fill=INK)
+        x += pen.textlength(text) + 34
 
 
 def running_mean(values: list[float], keep: float = 0.95) -> list[float]:
@@ -91,19 +146,24 @@ def running_mean(values: list[float], keep: float = 0.95) -> list[float]:
     return out
 
 
-def _limits(losses: list[float], smooth: list[float]) -> tuple[float, float]:
-    """What the axis shows: all of the mean, and the raw values but for the highest hundredth."""
+def _limits(losses: list[float], smooth: list[float], others: list[float]) -> tuple[float, float]:
+    """What the axis shows: all of the means and the others, and the raw values but for the highest hundredth."""
     ordered = sorted(losses)
-    low, high = min(ordered[0], min(smooth)), max(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], max(smooth))
-    return (low, high) if high > low else (low - 0.5 * abs(low) - 1e-6, high + 0.5 * abs(high) + 1e-6)
+    low, high = min(ordered[0], *smooth, *others), max(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], *smooth, *others)
+    flat = high - low <= 1e-6 * max(abs(low), abs(high))  # a constant, and rounding
+    return (low - 0.5 * abs(low) - 1e-6, high + 0.5 * abs(high) + 1e-6) if flat else (low, high)
 
 
 def _points(values: list[float], low: float, high: float, box) -> list[tuple[float, float]]:
     """Line through the values, one point per pixel column at most."""
     count, columns = len(values), int(box[2] - box[0])
     places = range(count) if count <= columns else sorted({round(i * (count - 1) / (columns - 1)) for i in range(columns)})
-    span = max(count - 1, 1)
-    return [(box[0] + i / span * (box[2] - box[0]), box[3] - min(max((values[i] - low) / (high - low), 0), 1) * (box[3] - box[1])) for i in places]
+    return [_place(i, values[i], max(count - 1, 1), low, high, box) for i in places]
+
+
+def _place(number: float, value: float, last: int, low: float, high: float, box) -> tuple[float, float]:
+    """Where value `number` of 0 .. last lies in the picture."""
+    return box[0] + number / last * (box[2] - box[0]), box[3] - min(max((value - low) / (high - low), 0), 1) * (box[3] - box[1])
 
 
 def sheet(drawn: list[tuple[str, Tensor, Tensor]], plot, side: int = 288):
@@ -115,14 +175,22 @@ def sheet(drawn: list[tuple[str, Tensor, Tensor]], plot, side: int = 288):
     height = 2 * (side + 22) + 8
     picture = Image.new("RGB", (width, height + plot.height), PAPER)
     pen, x = ImageDraw.Draw(picture), 8
+    pen.font = _font()
     for name, true, made in tiles:
-        pen.text((x, 4), f"{name} (true)"[:40], fill=INK)
+        pen.text((x, 4), _shortened(pen, f"{name} (true)", true.width), fill=INK)
         picture.paste(true, (x, 20))
         pen.text((x, side + 26), "drawn", fill=INK)
         picture.paste(made, (x, side + 42))
         x += true.width + 8
     picture.paste(plot, (0, height))
     return picture
+
+
+def _shortened(pen, text: str, width: int) -> str:
+    """A text that is no wider than its tile."""
+    while text and pen.textlength(text) > width:
+        text = text.removesuffix("...")[:-1] + "..." if len(text) > 4 else ""
+    return text
 
 
 def _picture(tensor: Tensor, side: int):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..data.check import NEEDS
@@ -21,9 +23,14 @@ from ..models.weights import Header
 from ..preprocess.matches import from_json
 from . import checkpoint, parallel
 from .config import TrainConfig
-from .loop import Hooks, Result, Trainer
+from .journal import duration
+from .loop import Hooks, Result, Trainer, TrainingError
 from .networks import Networks
 from .tasks import task_class
+
+
+BEST = "best.safetensors"
+"""In a run's folder: the weights of the validation with the lowest loss."""
 
 
 @dataclass
@@ -58,18 +65,43 @@ def train(
     Raises:
         ValueError: whatever stops the training, in one sentence.
     """
-    shared = shared or parallel.choose(config.accumulate)
-    trainer = prepare(studio, method, pairs, config, folder, cache, hooks, supervision, networks, shared)
-    if trainer.task.weights.get("sift"):
-        trainer.notes.append(matched(pairs, supervision))
-    result = trainer.run(resume)
-    samples = result.steps * config.batch * config.accumulate * shared.size
-    header = replace(
-        method.header, trained=f"{result.steps} steps, {samples} samples", data=pairs.source or "unnamed",
-        source=f"Fitting Room trainer; before: {method.header.trained}",
-    )
+    shared = shared or parallel.choose(config)
+    with enough_memory():
+        trainer = prepare(studio, method, pairs, config, folder, cache, hooks, supervision, networks, shared)
+        trainer.keep_best = lambda: _write_best(trainer, method.header)
+        for note in trainer.notes:
+            trainer.hooks.say(note)
+        result = trainer.run(resume)
+    header = _header(trainer, method.header, result.steps)
     files = _write(trainer, result, header, pairs) if shared.rank == 0 else []
     return Finished(header, result.tensors, result, describe(trainer, result, files), files)
+
+
+@contextmanager
+def enough_memory():
+    """Turn a device's full memory into a sentence that says what to do."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError(
+            "The device's memory is full. Take the 8 GB preset (one picture at a time, gradient checkpointing, bf16, an 8-bit optimizer), or a smaller batch "
+            f"with more accumulate, a smaller size, fewer loss terms that decode pictures. What was saved can be resumed with them where the step stays the same. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _header(trainer: Trainer, before: Header, steps: int) -> Header:
+    config, pairs = trainer.config, trainer.source.pairs
+    samples = steps * config.batch * config.accumulate * trainer.shared.size
+    return replace(
+        before, trained=f"{steps} steps, {samples} samples", data=f"{pairs.source or 'unnamed'} ({len(trainer.order)} samples, {trainer.source.fingerprint()})",
+        source=f"Fitting Room trainer, settings {config.fingerprint()}; before: {before.trained}",
+    )
+
+
+def _write_best(trainer: Trainer, before: Header) -> None:
+    """The weights as they are now, beside the run's checkpoints."""
+    tensors, _ = trainer.task.result(trainer.ema.weights(trainer.parameters))
+    weights.write(trainer.folder / BEST, tensors, _header(trainer, before, trainer.done))
 
 
 def matched(pairs: Pairs, supervision=None) -> str:
@@ -95,8 +127,12 @@ def prepare(studio, method, pairs, config, folder, cache=None, hooks=None, super
     kind = method.module.kind
     task = task_class(kind)(studio, method, config, supervision, networks)
     matches = getattr(supervision, "matches", ())
-    source = PairSource(pairs, config.height, config.width, config.augment, NEEDS[kind], matches)
-    return Trainer(task, source, config, folder, hooks, cache, shared)
+    source = PairSource(pairs, config.height, config.width, config.augment, NEEDS[kind], matches, config.buckets)
+    trainer = Trainer(task, source, config, folder, hooks, cache, shared)
+    trainer.notes += pairs.problems
+    if task.weights.get("sift"):
+        trainer.notes.append(matched(pairs, supervision))
+    return trainer
 
 
 def dry_run(studio, method, pairs: Pairs, config: TrainConfig, supervision=None, networks: Networks | None = None, hooks: Hooks | None = None) -> str:
@@ -106,13 +142,14 @@ def dry_run(studio, method, pairs: Pairs, config: TrainConfig, supervision=None,
         a report: parameters, time per step and in all, memory, disk.
     """
     scratch = Path(tempfile.mkdtemp(prefix="fitting-room-dry-"))
-    short = replace(config, steps=2, checkpoint_every=0, validate_every=2 if config.validate_every else 0, log_every=1)
+    short = replace(config, steps=2, checkpoint_every=0, best=False, validate_every=2 if config.validate_every else 0, log_every=1)
     try:
-        trainer = prepare(studio, method, pairs, short, scratch / "run", scratch / "cache", hooks, supervision, networks, parallel.Alone())
-        marks: list[float] = []
-        trainer.hooks = replace(trainer.hooks, progress=lambda *_: marks.append(trainer.journal.seconds()))
-        studio.measure()
-        result = trainer.run()
+        with enough_memory():
+            trainer = prepare(studio, method, pairs, short, scratch / "run", scratch / "cache", hooks, supervision, networks, parallel.Alone())
+            marks: list[float] = []
+            trainer.hooks = replace(trainer.hooks, progress=lambda *_: marks.append(trainer.journal.seconds()))
+            studio.measure()
+            result = trainer.run()
         checkpoint.load(trainer.folder)
         size = checkpoint.path_of(trainer.folder, 2).stat().st_size
         step = marks[-1] - marks[-2] if len(marks) > 2 else result.seconds / 2
@@ -120,7 +157,7 @@ def dry_run(studio, method, pairs: Pairs, config: TrainConfig, supervision=None,
         lines = [
             f"Dry run: 2 of {config.steps} steps, nothing was kept.",
             f"{learn / 1e6:.2f} million parameters learn, {frozen / 1e6:.2f} million are frozen.",
-            f"One step takes {step:.3g} s ({config.batch * config.accumulate / max(step, 1e-9):.3g} samples per second), {config.steps} steps about {_duration(step * config.steps)}.",
+            f"One step takes {step:.3g} s ({config.batch * config.accumulate / max(step, 1e-9):.3g} samples per second), {config.steps} steps about {duration(step * config.steps)}.",
             f"Most memory in use: {studio.peak_memory() / 2**30:.2f} GB on {studio.device}.",
             f"A checkpoint takes {size / 2**20:.0f} MB; {config.keep + 1} are kept.",
             *(f"Loss '{k}' {v[-1]:.4g}, weight {trainer.task.weights.get(k, 1.0):g}." for k, v in result.history.items() if k != "loss"),
@@ -141,7 +178,8 @@ def _write(trainer: Trainer, result: Result, header: Header, pairs: Pairs) -> li
     name = f"{header.method}-{slug(pairs.source)}-{result.steps}"
     files = [weights.write(result.folder / f"{name}.safetensors", result.tensors, header)]
     if result.low_rank:
-        files.append(weights.write(result.folder / f"{name}-lora.safetensors", result.low_rank, replace(header, config={})))
+        about = {f"{weights.PREFIX}companion": "It is a LoRA of the denoiser: load it with Load LoRA.", "modelspec.title": f"{name} LoRA"}
+        files.append(weights.write_tensors(result.folder / f"{name}-lora.safetensors", result.low_rank, about))
     if result.sheet is not None:
         from .preview import write
 
@@ -164,18 +202,23 @@ def describe(trainer: Trainer, result: Result, files: list[Path]) -> str:
         f"{trainer.task.module.label}: {result.steps} of {config.steps} steps on {len(trainer.source)} samples, batch {config.batch} x {config.accumulate} x {trainer.shared.size}.",
         f"Loss {first:.4g} at the start, {last:.4g} at the end (means of {tenth} steps).",
         *(f"  {name}: {_mean(values[:tenth]):.4g} -> {_mean(values[-tenth:]):.4g}, weight {trainer.task.weights.get(name, 1.0):g}" for name, values in result.history.items() if name != "loss"),
-        f"{learn / 1e6:.2f} million parameters learned, {frozen / 1e6:.2f} million stayed frozen; {_duration(result.seconds)}, {result.samples_per_second:.3g} samples per second.",
+        f"{learn / 1e6:.2f} million parameters learned, {frozen / 1e6:.2f} million stayed frozen; {duration(result.seconds)}, {result.samples_per_second:.3g} samples per second.",
         f"Most memory in use: {trainer.task.studio.peak_memory() / 2**30:.2f} GB on {trainer.task.studio.device}.",
+        *_validated(trainer),
         f"Run: {result.folder.name}" + (f", weights {files[0].name}" if files else "") + ".",
     ]
     return "\n".join([*lines, *result.notes])
 
 
+def _validated(trainer: Trainer) -> list[str]:
+    """What validation found, and where the best weights are."""
+    found = trainer.validation.get("loss", [])
+    if not found:
+        return []
+    best, on = min(range(len(found)), key=found.__getitem__), f"{len(trainer.held)} samples held out" if trainer.held else "samples that were trained on"
+    kept = f", whose weights are in {BEST}" if (trainer.folder / BEST).is_file() else ""
+    return [f"Validation on {on}: {found[-1]:.4g} at the end, lowest {found[best]:.4g} at step {trainer.validation['step'][best]:.0f}{kept}."]
+
+
 def _mean(values: list[float]) -> float:
     return sum(values) / max(1, len(values))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -17,6 +17,10 @@ class TrainingError(ValueError):
     """Training that cannot go on; the message says what happened, to which samples, and what is kept."""
 
 
+class Diverged(TrainingError):
+    """A loss that rose instead of falling; what the weights are now is worth less than what was saved."""
+
+
 def _nothing(*_args) -> None:
     return None
 

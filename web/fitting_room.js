@@ -1,5 +1,6 @@
-// Clicking points on a picture, for Jewelry Placement and Segment. Python names the widget (`widgetType`); without this file the
-// same input is an ordinary text field, and what is typed there means the same: shares of the picture, or pixels.
+// Clicking points on a picture, for Jewelry Placement and Segment; and what nodes say of their work, shown in them. Python names
+// the points' widget (`widgetType`); without this file the same input is an ordinary text field, and what is typed there means the
+// same: shares of the picture, or pixels.
 import { app } from "../../scripts/app.js";
 
 const TYPE = "FITTING_ROOM_POINTS", SIZE = 240;
@@ -138,4 +139,33 @@ function pointsWidget(node, name, inputData) {
   return { widget, minWidth: SIZE + 40, minHeight: SIZE + 30 };
 }
 
-app.registerExtension({ name: "fitting_room.points", getCustomWidgets: () => ({ [TYPE]: pointsWidget }) });
+// What a node says of its work (a report, a note about a mask) stands in the node. It is shown, never saved.
+function showText(node) {
+  const area = document.createElement("textarea");
+  area.readOnly = true;
+  area.dataset.testid = "fitting-room-text";
+  area.style.cssText = "width:100%;height:100%;box-sizing:border-box;resize:none;background:#1b1b1b;color:#bbb;border:none;border-radius:4px;padding:4px 6px;font:11px monospace";
+  area.addEventListener("wheel", (e) => { if (area.scrollHeight > area.clientHeight) e.stopPropagation(); });
+  const widget = node.addDOMWidget("fitting_room_text", "FITTING_ROOM_TEXT", area, {
+    getValue: () => area.value, setValue: (v) => { area.value = v ?? ""; }, getMinHeight: () => 70, getMaxHeight: () => 160, serialize: false, hideOnZoom: false,
+  });
+  widget.serialize = false; // neither in the workflow's file nor in the prompt
+  return widget;
+}
+
+function nodeCreated(node) {
+  if (!String(node.comfyClass ?? node.type).startsWith("FittingRoom")) return;
+  const executed = node.onExecuted;
+  let widget = null;
+  node.onExecuted = function (message) {
+    executed?.call(this, message);
+    const text = (message?.text ?? []).join("\n");
+    if (!text && !widget) return;
+    widget ??= showText(this);
+    widget.value = text;
+    const [width, height] = this.computeSize();
+    if (this.size[1] < height) this.setSize([Math.max(this.size[0], width), height]);
+  };
+}
+
+app.registerExtension({ name: "fittingroom.nodes", getCustomWidgets: () => ({ [TYPE]: pointsWidget }), nodeCreated });

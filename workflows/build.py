@@ -1,8 +1,8 @@
-"""Write every bundled workflow: the canvas form, the API form, and the list of parameters a program sets.
+"""Write every bundled workflow: the canvas form, the API form, the list of parameters a program sets; and the blueprints.
 
     python3 tools/workflows.py          builds with the schemas of a real ComfyUI that has this pack loaded
 
-`build(info)` returns the files as {path below workflows/: text}; a test builds again and compares bytes.
+`build(info)` returns the files as {path below the pack: text}; a test builds again and compares bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from .blueprints import BLUEPRINTS
 from .graph import Graph
+from .small import small
 
 HERE = Path(__file__).resolve().parent
 RECIPES = sorted(p.stem for p in (HERE / "recipes").glob("*.py") if p.stem != "__init__")
@@ -28,7 +30,7 @@ def recipes() -> list[Callable[[dict], Graph]]:
 
 
 def build(info: dict) -> dict[str, str]:
-    """All files, by path below `workflows/`.
+    """All files, by path below the pack's folder.
 
     Args:
         info: what ComfyUI answers to /object_info.
@@ -39,11 +41,21 @@ def build(info: dict) -> dict[str, str]:
     files, params = {}, {}
     for describe in recipes():
         graph = describe(info)
-        files[f"{graph.name}.json"] = _text(graph.canvas())
-        files[f"api/{graph.name}.json"] = _text(graph.api())
+        files[f"workflows/{graph.name}.json"] = _text(graph.canvas())
+        files[f"workflows/api/{graph.name}.json"] = _text(graph.api())
         params[graph.name] = {"description": graph.description, "parameters": graph.params}
-    files["api/params.json"] = _text(params)
+    files["workflows/api/params.json"] = _text(params)
+    for graph in small(info):
+        files[f"workflows/tests/{graph.name}.json"] = _text(graph.canvas(notes=False))
+    for blueprint in BLUEPRINTS:
+        files[f"subgraphs/{blueprint.name}.json"] = _text(blueprint.canvas(info))
     return files
+
+
+def written(pack: Path) -> set[str]:
+    """The files of this kind that lie in the pack's folder, by path below it."""
+    folders = ("workflows", "workflows/api", "workflows/tests", "subgraphs")
+    return {f"{folder}/{p.name}" for folder in folders for p in (pack / folder).glob("*.json")}
 
 
 def _text(value) -> str:

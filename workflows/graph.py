@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .layout import arrange
+from .sizes import size
+
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-COLUMN, GAP, GROUP_PAD, HEADER = 400, 40, 30, 80
-PICTURES = {"LoadImage", "SaveImage", "PreviewImage", "FittingRoomDemoPicture", "MaskPreview"}
-# nodes of ours that show a picture under themselves
-PREVIEWS = {f"FittingRoom{name}" for name in (
-    "AgnosticMask", "MaskAugment", "RerenderRegion", "Depth", "Saliency", "Segment", "SiftMatches", "JewelryPlacement", "ApplyFeedback", "Curate")}
-HIGH_WIDGETS = {"FITTING_ROOM_POINTS": 280}
+PAGES = "https://github.com/fitting-room/fitting-room/tree/main/web/docs"
+PAPERS = {  # what the notes link to, by the last part of a node's category
+    "AnyDressing": "2412.04146", "IGR": "2412.11513", "Diffuse to Choose": "2401.13795", "SIFT-VTON": "2605.01296",
+}
 COLOURS = ("#3f789e", "#8a6d3b", "#5b7f3a", "#7a4e8a", "#3a7f7a", "#88523f")
 
 
@@ -48,7 +49,7 @@ class Node:
     canvas_entry: dict | None = None
     canvas_slots: dict[int, int] = field(default_factory=dict)
 
-    def __getitem__(self, key) -> Output:
+    def __getitem__(self, key: int | str) -> Output:
         types, names = self.entry["output"], self.entry["output_name"]
         if isinstance(key, int):
             return Output(self, key, types[key])
@@ -63,8 +64,9 @@ class Graph:
 
     def __init__(self, name: str, info: dict, description: str):
         self.name, self.info, self.description = name, info, description
+        self.title = name.replace("_", " ").capitalize()
         self.nodes: list[Node] = []
-        self.notes: list[tuple[str, str]] = []
+        self.notes: dict[str, str] = {}
         self.params: dict[str, dict] = {}
 
     def node(self, id: str, type: str, /, *, title: str = "", group: str = "", **inputs) -> Node:
@@ -100,45 +102,56 @@ class Graph:
         }
 
     def note(self, group: str, text: str) -> None:
-        """A note (Markdown) shown on the canvas above a group."""
-        self.notes.append((group, text))
+        """A note (Markdown) shown on the canvas at the head of a group; several for one group become one."""
+        before = self.notes.get(group, "")
+        if text not in before:
+            self.notes[group] = f"{before}\n\n{text}".strip()
+
+    def about(self) -> str:
+        """The note at the start: what the workflow does, how to use it, and where help is."""
+        kinds = dict.fromkeys((n.canvas_entry or n.entry)["category"].split("/")[-1] for n in self.nodes)
+        papers = [f"[{kind}](https://arxiv.org/abs/{PAPERS[kind]})" for kind in kinds if kind in PAPERS]
+        read = f"Papers: {', '.join(papers)}. " if papers else ""
+        return (f"## {self.title}\n{self.description}\n\nPress **Run**: it works at once, with drawn pictures. Then put **Load Image** with your own in place of **Demo Picture**. "
+                f"Help: select a node and press **(i)**. {read}[Pages of all nodes]({PAGES}).")
 
     # ---- API format ----------------------------------------------------------------------------------------------------
 
-    def api(self) -> dict:
-        """The prompt a program posts: {id: {class_type, inputs, _meta}}."""
-        return {
-            n.id: {
-                "class_type": n.type,
-                "inputs": {k: [v.node.id, v.slot] if isinstance(v, Output) else v for k, v in n.inputs.items()},
-                "_meta": {"title": n.title},
-            }
-            for n in self.nodes
-        }
+    def api(self, drawn: bool = False) -> dict:
+        """The prompt a program posts: {id: {class_type, inputs, _meta}}; `drawn` with the canvas' drawn pictures in place of files."""
+        out = {}
+        for n in self.nodes:
+            kind, inputs = (n.canvas_type, n.canvas_inputs) if drawn and n.canvas_type else (n.type, n.inputs)
+            slot = lambda v: v.node.canvas_slots.get(v.slot, v.slot) if drawn else v.slot
+            values = {k: [v.node.id, slot(v)] if isinstance(v, Output) else v for k, v in inputs.items()}
+            out[n.id] = {"class_type": kind, "inputs": values, "_meta": {"title": n.title}}
+        return out
 
     # ---- canvas format -------------------------------------------------------------------------------------------------
 
-    def canvas(self) -> dict:
-        """The workflow as the frontend saves it (version 0.4)."""
+    def canvas(self, notes: bool = True) -> dict:
+        """The workflow as the frontend saves it (version 0.4), with its notes or without."""
         numbers = {n.id: i + 1 for i, n in enumerate(self.nodes)}
-        places, groups = _layout(self.nodes, dict(self.notes))
-        links, nodes = [], []
-        for node in self.nodes:
-            nodes.append(_canvas_node(node, numbers, places[node.id], links))
-        for index, (group, text) in enumerate(self.notes):
-            nodes.append(_canvas_note(len(nodes) + 1, text, groups[group]["note"]))
-        by_number = {n["id"]: n for n in nodes}
-        for link in links:
-            out = by_number[link[1]]["outputs"][link[2]]
-            out["links"] = [*(out["links"] or []), link[0]]
-        boxes = [
-            {"id": i + 1, "title": name, "bounding": g["box"], "color": COLOURS[i % len(COLOURS)], "font_size": 24, "flags": {}}
-            for i, (name, g) in enumerate(groups.items())
-        ]
+        layout, links = self.layout(self.nodes, self.about() if notes else "", notes), []
+        origin = lambda v: (numbers[v.node.id], v.node.canvas_slots.get(v.slot, v.slot))
+        nodes = [canvas_node(node, numbers[node.id], layout.nodes[node.id], links, origin) for node in self.nodes]
+        if notes:
+            nodes.append(_canvas_note(len(nodes) + 1, "About this workflow", self.about(), layout.about))
+        for group, text in self.notes.items() if notes else ():
+            nodes.append(_canvas_note(len(nodes) + 1, "Note", text, layout.notes[group]))
         return {
-            "last_node_id": len(nodes), "last_link_id": len(links), "nodes": nodes, "links": links, "groups": boxes,
+            "last_node_id": len(nodes), "last_link_id": len(links), "nodes": join(nodes, links), "links": links, "groups": boxes(layout.groups),
             "config": {}, "extra": {"fitting_room": {"workflow": self.name, "description": self.description}}, "version": 0.4,
         }
+
+    def layout(self, nodes: list[Node], about: str = "", notes: bool = True):
+        """Places of these nodes, their groups and notes (`layout.Layout`)."""
+        names = {n.id for n in nodes}
+        groups: dict[str, list[str]] = {}
+        for n in nodes:
+            groups.setdefault(n.group, []).append(n.id)
+        feeds = {n.id: [v.node.id for v in n.inputs.values() if isinstance(v, Output) and v.node.id in names] for n in nodes}
+        return arrange(groups, {n.id: _size(n) for n in nodes}, feeds, self.notes if notes else {}, about)
 
 
 # ---- inputs ------------------------------------------------------------------------------------------------------------
@@ -158,6 +171,26 @@ def _options(spec) -> dict:
 
 def _choices(spec) -> list:
     return spec[0] if isinstance(spec[0], list) else _options(spec).get("options", [])
+
+
+def input_specs(entry: dict) -> dict[str, tuple[str, dict]]:
+    """(type, options) of every input of a node, as ComfyUI describes it; the options hold the choices of a COMBO."""
+    return {name: (_kind(spec), {**_options(spec), **({"options": spec[0]} if isinstance(spec[0], list) else {})}) for name, spec in _specs(entry).items()}
+
+
+def choices(options: dict) -> list:
+    """The choices of a COMBO."""
+    return options.get("options", [])
+
+
+def field_spec(node: Node, name: str) -> tuple:
+    """(type, options) of a node's input as ComfyUI describes it.
+
+    Raises:
+        KeyError: the node has no such input.
+    """
+    spec = _specs(node.entry)[name]
+    return _kind(spec), _options(spec)
 
 
 def _complete(workflow: str, id: str, entry: dict, given: dict) -> dict:
@@ -202,7 +235,11 @@ def _check(where: str, name: str, spec, value) -> None:
 # ---- the canvas --------------------------------------------------------------------------------------------------------
 
 
-def _canvas_node(node: Node, numbers: dict, place: dict, links: list) -> dict:
+def canvas_node(node: Node, number: int, place, links: list, origin) -> dict:
+    """A node as the frontend saves it; the links that come into it are added to `links`.
+
+    `origin` tells for an `Output` the number of the node and the slot that a link comes from.
+    """
     entry, kind = node.canvas_entry or node.entry, node.canvas_type or node.type
     values, slots, widgets = node.canvas_inputs if node.canvas_type else node.inputs, [], []
     for name, spec in _canvas_inputs(entry, values):
@@ -215,23 +252,40 @@ def _canvas_node(node: Node, numbers: dict, place: dict, links: list) -> dict:
             if is_widget:
                 slot["widget"] = {"name": name}
             if isinstance(value, Output):
-                source = value.node.canvas_slots.get(value.slot, value.slot)
-                links.append([len(links) + 1, numbers[value.node.id], source, numbers[node.id], len(slots), value.type])
+                links.append([len(links) + 1, *origin(value), number, len(slots), value.type])
                 slot["link"] = len(links)
             slots.append(slot)
         if is_widget:
             widgets.append(_options(spec).get("default") if isinstance(value, Output) else value)
-            if _options(spec).get("control_after_generate"):
+            if _has_control(name, spec):
                 widgets.append("fixed")
             if _options(spec).get("image_upload"):
                 widgets.append("image")
     outputs = [{"name": n, "type": t, "links": None} for n, t in zip(entry["output_name"], entry["output"])]
     pack = "fitting-room" if kind.startswith("FittingRoom") else "comfy-core"
     return {
-        "id": numbers[node.id], "type": kind, "title": node.title, "pos": place["pos"], "size": place["size"], "flags": {},
-        "order": numbers[node.id] - 1, "mode": 0, "inputs": slots, "outputs": outputs,
+        "id": number, "type": kind, "title": node.title, **place.fields(), "flags": {},
+        "order": number - 1, "mode": 0, "inputs": slots, "outputs": outputs,
         "properties": {"cnr_id": pack, "Node name for S&R": kind}, "widgets_values": widgets,
     }
+
+
+def join(nodes: list[dict], links: list[list]) -> list[dict]:
+    """The nodes, with every link named at the output it comes from."""
+    by_number = {n["id"]: n for n in nodes}
+    for link in links:
+        if link[1] in by_number:
+            out = by_number[link[1]]["outputs"][link[2]]
+            out["links"] = [*(out["links"] or []), link[0]]
+    return nodes
+
+
+def boxes(groups: dict) -> list[dict]:
+    """Groups as the frontend saves them."""
+    return [
+        {"id": i + 1, "title": name, "bounding": [p.x, p.y, p.width, p.height], "color": COLOURS[i % len(COLOURS)], "font_size": 24, "flags": {}}
+        for i, (name, p) in enumerate(groups.items())
+    ]
 
 
 def _canvas_inputs(entry: dict, values: dict):
@@ -248,53 +302,20 @@ def _canvas_inputs(entry: dict, values: dict):
             yield full, inner
 
 
-def _canvas_note(number: int, text: str, place: dict) -> dict:
+def _has_control(name: str, spec) -> bool:
+    """Whether the frontend puts "control after generate" under a field: where it is asked for, and under every seed."""
+    return bool(_options(spec).get("control_after_generate", name in ("seed", "noise_seed") and _kind(spec) == "INT"))
+
+
+def _canvas_note(number: int, title: str, text: str, place) -> dict:
     return {
-        "id": number, "type": "MarkdownNote", "title": "Note", "pos": place["pos"], "size": place["size"], "flags": {}, "order": number - 1,
+        "id": number, "type": "MarkdownNote", "title": title, **place.fields(), "flags": {}, "order": number - 1,
         "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [text], "color": "#222", "bgcolor": "#000",
     }
 
 
-def _height(node: Node) -> int:
+def _size(node: Node) -> tuple[float, float]:
     entry, kind = node.canvas_entry or node.entry, node.canvas_type or node.type
-    specs = [spec for _, spec in _canvas_inputs(entry, node.canvas_inputs if node.canvas_type else node.inputs)]
-    widgets = [s for s in specs if _kind(s) in WIDGETS and not _options(s).get("forceInput")]
-    sockets = max(len(specs) - len(widgets), len(entry["output"]))
-    below = 330 if kind in PICTURES else 240 if kind in PREVIEWS else 110 if kind == "PreviewAny" else 0
-    return 44 + 24 * sockets + sum(map(_row_height, widgets)) + below
-
-
-def _row_height(spec) -> int:
-    options = _options(spec)
-    if high := HIGH_WIDGETS.get(options.get("widgetType"), 110 if options.get("multiline") else 0):
-        return high
-    return 32 if options.get("control_after_generate") is None else 58
-
-
-def _layout(nodes: list[Node], notes: dict[str, str]) -> tuple[dict, dict]:
-    """Groups from left to right in the order of their first node; inside a group, columns by depth."""
-    places, groups, x = {}, {}, 0
-    for name in dict.fromkeys(n.group for n in nodes):
-        members = [n for n in nodes if n.group == name]
-        depth: dict[str, int] = {}
-        for n in members:  # nodes are added in order, so what feeds a node has its depth already
-            inside = [v.node for v in n.inputs.values() if isinstance(v, Output) and v.node.group == name]
-            depth[n.id] = 1 + max((depth[p.id] for p in inside), default=-1)
-        columns = [[n for n in members if depth[n.id] == d] for d in range(max(depth.values()) + 1)]
-        top = HEADER + (_note_height(notes[name]) + GAP if name in notes else 0)
-        bottom = top
-        for number, column in enumerate(columns):
-            y = top
-            for n in column:
-                h = _height(n)
-                places[n.id] = {"pos": [x + GROUP_PAD + number * (COLUMN + GAP), y], "size": [COLUMN, h]}
-                y += h + GAP + 20
-            bottom = max(bottom, y)
-        width = len(columns) * (COLUMN + GAP) - GAP + 2 * GROUP_PAD
-        groups[name] = {"box": [x, 0, width, bottom], "note": {"pos": [x + GROUP_PAD, HEADER - 10], "size": [width - 2 * GROUP_PAD, _note_height(notes.get(name, ""))]}}
-        x += width + GAP
-    return places, groups
-
-
-def _note_height(text: str) -> int:
-    return 60 + 26 * sum(1 + len(line) // 52 for line in text.splitlines())
+    specs = list(_canvas_inputs(entry, node.canvas_inputs if node.canvas_type else node.inputs))
+    widgets = [{**_options(s), "text": _kind(s) == "STRING", "control_after_generate": _has_control(name, s)} for name, s in specs if _kind(s) in WIDGETS and not _options(s).get("forceInput")]
+    return size(kind, node.title, max(len(specs) - len(widgets), len(entry["output"])), widgets)

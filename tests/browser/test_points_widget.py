@@ -1,15 +1,9 @@
 """The points widget in the real frontend, in both renderers: click, remove, undo, type, run, and what is sent to the server."""
 
 import json
-import shutil
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium at hand")]
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
-READY = "() => window.app?.extensionManager?.workflow?.activeWorkflow && !app.configuringGraph && !document.querySelector('#splash-loader')"
 BUILD = """() => { app.graph.clear();
   for (const type of ['FittingRoomDemoPicture', 'FittingRoomJewelryPlacement']) app.graph.add(LiteGraph.createNode(type));
   const [picture, place] = app.graph._nodes; place.pos = [420, 0]; place.size = [400, 900];
@@ -19,20 +13,16 @@ BUILD = """() => { app.graph.clear();
 PLACE = "app.graph._nodes.find((n) => n.type === 'FittingRoomJewelryPlacement')"
 
 
-class Page:
-    """The graph of a drawn picture and a placement node, on a running server."""
+class Graph:
+    """The graph of a drawn picture and a placement node."""
 
-    def __init__(self, server, page, vue):
-        self.page = page
-        settings = {"Comfy.TutorialCompleted": False, "Comfy.VueNodes.Enabled": vue, "Comfy.Locale": "en", "Comfy.Minimap.Visible": False}
-        page.request.post(f"{server.url}/api/settings", data=json.dumps(settings), headers={"Content-Type": "application/json"})
-        page.goto(f"{server.url}/?template=match_viewer&source=fitting-room")
-        page.wait_for_function(READY, timeout=120_000)
-        page.wait_for_timeout(2000)
-        page.evaluate(BUILD.replace("SEED", "8" if vue else "7"))  # another picture each time: nothing is cached
-        self.canvas = page.get_by_test_id("points-points")
+    def __init__(self, opened, seed):
+        self.page = opened.page
+        opened.open("match_viewer")
+        self.page.evaluate(BUILD.replace("SEED", seed))  # another picture each time: nothing is cached
+        self.canvas = self.page.get_by_test_id("points-points")
         self.canvas.wait_for()
-        page.wait_for_timeout(1000)
+        self.page.wait_for_timeout(1000)
 
     def value(self):
         return self.page.evaluate(f"() => {PLACE}.widgets.find((w) => w.name === 'points').value")
@@ -50,11 +40,9 @@ class Page:
 
 
 @pytest.fixture(params=[False, True], ids=["classic", "nodes2"])
-def graph(request, server, tmp_path):
-    with playwright.sync_playwright() as pw:
-        context = pw.chromium.launch_persistent_context(str(tmp_path), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1600, "height": 1000})
-        yield Page(server, context.pages[0], request.param)
-        context.close()
+def graph(request, open_page):
+    with open_page((1600, 1000), **{"Comfy.VueNodes.Enabled": request.param}) as page:
+        yield Graph(page, "8" if request.param else "7")
 
 
 def test_click_undo_type_and_run(graph):

@@ -114,3 +114,47 @@ def test_an_image_encoder_that_is_missing_is_named(made):
 
     with pytest.raises(ValueError, match="No image encoder.*DINOv2"):
         Studio(made.model, made.vae).need_vision("dinov2", 1536, "this method")
+
+
+def test_other_encoders_have_another_name(made):
+    """Kept encodings are found under it: a VAE, a text encoder or a layer of it that was exchanged must find nothing."""
+    import copy
+
+    from fitting_room.host import Studio
+
+    name = made.studio().encoders()
+    assert Studio(made.model, made.vae, made.clip, made.vision).encoders() == name
+    vae = copy.copy(made.vae)
+    with torch.inference_mode():
+        vae.first_stage_model = copy.deepcopy(made.vae.first_stage_model)
+        next(vae.first_stage_model.parameters()).flatten()[0].add_(0.5)
+        skipping = made.clip.clone()
+        skipping.clip_layer(-2)
+    others = [Studio(made.model, vae, made.clip, made.vision), Studio(made.model, made.vae, skipping, made.vision), Studio(made.model, made.vae, made.clip)]
+    names = {name, *(s.encoders() for s in others)}
+    assert len(names) == 4
+
+
+def test_a_trained_lora_is_read_by_the_hosts_own_loader(made):
+    """The file's terms become patches of every projection; the host's merged U-Net then answers as the one that was trained."""
+    import comfy.model_management
+    import comfy.sd
+    from fitting_room.host import learning, trainable_unet
+    from fitting_room.training.trainable import choose
+
+    x, t, context = inputs()
+    with torch.inference_mode(), learning(), torch.no_grad():
+        studio = made.studio()
+        base = studio.place(studio.base())
+        terms = choose(base, "lora", rank=2, seed=1)
+        for term in terms.terms:
+            term["up"].normal_(std=0.1, generator=torch.Generator().manual_seed(len(term["up"])))
+        expected, file = studio.run(base, x, t, context), terms.file_state()
+    with torch.inference_mode():
+        styled, _ = comfy.sd.load_lora_for_models(made.model, None, file, 1.0, 0.0)
+        assert len(styled.patches) == len(terms.names) == 16 * 8
+        comfy.model_management.load_models_gpu([styled])
+        unet, options = trainable_unet(styled)
+        found = unet(x, t, context=context, transformer_options=options)
+        comfy.model_management.unload_all_models()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))

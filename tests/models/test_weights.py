@@ -94,3 +94,10 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="No space left"):
         weights.write(path, {"a": torch.ones(1000)}, Header("igr"))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_may_be_read_by_others_as_any_other_file(tmp_path):
+    (tmp_path / "any").write_text("x")
+    path = weights.write(tmp_path / "x.safetensors", TENSORS, Header("igr"))
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode

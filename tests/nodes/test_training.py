@@ -29,6 +29,7 @@ def test_values_become_settings_over_the_papers(comfyui):
     mine = settings("sift_vton", {"steps": 5, "weight_sift": 0.1, "weight_decay": 0.0, "augment": '{"flip": 0.25}', "preset": "8 GB", "batch": 4})
     assert mine.losses == {"sift": 0.1} and mine.augment == {"flip": 0.25} and mine.weight_decay == 0.0
     assert (mine.batch, mine.accumulate, mine.checkpointing) == (1, 4, True)
+    assert paper.variants == 8 and not paper.held_out and settings("igr", {"held_out": 3, "buckets": True, "best": False, "spike": 0.0}).held_out == 3
     with pytest.raises(ValueError, match="not JSON"):
         settings("igr", {"options": "{"})
 
@@ -51,6 +52,7 @@ def test_runs_get_numbers_and_are_found_again(output):
 
 
 def test_a_node_trains_goes_on_and_says_what_it_would_take(output):
+    from fitting_room.models.weights import read
     from fitting_room.nodes.training import TrainAnyDressing
 
     made = scene("anydressing", output / "data")
@@ -58,11 +60,13 @@ def test_a_node_trains_goes_on_and_says_what_it_would_take(output):
     with torch.inference_mode():
         tried = TrainAnyDressing.execute(**inputs, steps=10, dry_run=True).result
         assert tried[0] is made.method and tried[2] == 0 and "10 steps about" in tried[3] and not (output / "fitting_room" / "training").exists()
-        first = TrainAnyDressing.execute(**inputs, steps=1).result
+        first = TrainAnyDressing.execute(**{**inputs, "validate_every": 1}, steps=1, validation=1, validation_steps=1).result
         again = TrainAnyDressing.execute(**inputs, steps=2, resume="latest").result
     method, loss, steps, report = again
     assert steps == 2 and len(loss["loss"]) == 2 and loss["loss"][0] == first[1]["loss"][0]
     assert method.header.trained == "2 steps, 2 samples" and "'texture' is left out" in report
+    best = output / "fitting_room" / "training" / "anydressing_00001" / "best.safetensors"
+    assert read(best, "anydressing")[0].trained == "1 steps, 1 samples" and "whose weights are in best.safetensors" in first[3]
     with pytest.raises(ValueError, match="another base model"), torch.inference_mode():
         from fitting_room.host.demo import demo_unet
 

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from fitting_room.tools import setup
-from fitting_room.tools.client import Client, PromptError, PromptInterrupted, ServerError
+from fitting_room.tools.client import Client, PromptError, PromptInterrupted, PromptLost, ServerError
 from fitting_room.tools.server import Server
 
 GREY = 0x808080
@@ -86,21 +87,78 @@ def test_a_failing_node_is_named_with_its_message(server):
 
 
 def test_an_interrupted_prompt_ends_and_the_next_one_runs(server):
-    prompt, before = flat(color=1), "grey"
-    for index in range(60):  # each takes a moment; the host looks for an interruption between nodes
-        prompt[f"scale{index}"] = {"class_type": "ImageScale", "inputs": {
-            "image": [before, 0], "upscale_method": "lanczos", "crop": "disabled", "width": 1500 + index, "height": 1500}}
-        before = f"scale{index}"
-    prompt["save"]["inputs"]["images"] = [before, 0]
     with pytest.raises(PromptInterrupted):
-        server.client.run(prompt, progress=lambda node, *_: server.client.interrupt() if node == "scale1" else None)
+        server.client.run(slow(60, 1), progress=lambda node, *_: server.client.interrupt() if node == "scale1" else None)
     server.client.free()
     assert server.client.images(server.client.run(flat(color=2)))
 
 
+def slow(scales: int, color: int) -> dict:
+    """A prompt of many nodes, each of which takes a moment; the host looks for an interruption between nodes."""
+    prompt, before = flat(color=color), "grey"
+    for index in range(scales):
+        prompt[f"scale{index}"] = {"class_type": "ImageScale", "inputs": {
+            "image": [before, 0], "upscale_method": "lanczos", "crop": "disabled", "width": 1500 + index, "height": 1500}}
+        before = f"scale{index}"
+    prompt["save"]["inputs"]["images"] = [before, 0]
+    return prompt
+
+
 def test_waiting_has_an_end(server):
+    prompt_id = server.client.queue(slow(60, 3))
     with pytest.raises(TimeoutError, match="has not ended within 0.3 s"):
-        server.client.wait("no-such-prompt", timeout=0.3)
+        server.client.wait(prompt_id, timeout=0.3)
+    server.client.interrupt(prompt_id)
+    with pytest.raises(PromptInterrupted):
+        server.client.wait(prompt_id)
+    server.client.free()
+
+
+def test_a_prompt_that_the_server_does_not_know_is_lost_and_not_waited_for(server):
+    with pytest.raises(PromptLost, match="does not know the prompt"):
+        server.client.wait(str(uuid.uuid4()))
+    busy, waiting = server.client.queue(slow(60, 4)), server.client.queue(flat(color=5))
+    assert server.client.knows(busy) and server.client.knows(waiting)
+    server.client.interrupt(waiting)  # out of the queue, before it ran
+    with pytest.raises(PromptLost):
+        server.client.wait(waiting)
+    server.client.interrupt(busy)
+    assert not server.client.knows(waiting)
+    server.client.free()
+
+
+def test_a_prompt_with_an_id_of_ours_is_queued_once(server):
+    prompt_id = str(uuid.uuid4())
+    assert not server.client.knows(prompt_id)
+    first = server.client.run(flat(color=6), prompt_id=prompt_id)
+    assert server.client.knows(prompt_id) and server.client.run(flat(color=7), prompt_id=prompt_id) == first
+    server.client.forget(prompt_id)
+    assert not server.client.knows(prompt_id)
+
+
+def test_a_server_without_jobs_or_websocket_is_served_by_queue_and_history(server, monkeypatch):
+    client = Client(server.url)
+    get = client.get
+
+    def older(path, timeout=60):
+        return get(path.replace("/api/jobs/", "/api/no-such-route/"), timeout)
+
+    monkeypatch.setattr(client, "get", older)
+    monkeypatch.setattr(client, "_feed", lambda: None)
+    prompt_id, steps = str(uuid.uuid4()), []
+    history = client.run(flat(color=8), lambda *step: steps.append(step), prompt_id=prompt_id)
+    assert history["status"]["status_str"] == "success" and client.knows(prompt_id) and not client.knows(str(uuid.uuid4())) and steps == []
+
+
+def test_a_picture_is_sent_once_and_again_when_it_is_to_be_forgotten(server, tmp_path, monkeypatch):
+    client, sent = Client(server.url), []
+    request = client._request
+    monkeypatch.setattr(client, "_request", lambda path, *more: (sent.append(path), request(path, *more))[1])
+    (tmp_path / "a.PNG").write_bytes(b"one")
+    names = [client.upload_once(tmp_path / "a.PNG"), client.upload_once(b"one"), client.upload_once(b"two")]
+    assert names[0] == names[1] != names[2] and names[0].endswith(".png") and sent == ["/upload/image"] * 2
+    client.forget_uploads()
+    assert client.upload_once(b"one") == names[0] and len(sent) == 3
 
 
 def test_pack_is_loaded_when_it_is_whole(server):

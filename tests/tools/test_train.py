@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,17 @@ SMALL = ["--limit", "4", "--set", "width=64", "--set", "height=64", "--set", "va
 pytestmark = pytest.mark.host
 
 
-def train(comfyui, base, output, *more, launcher=()):
-    """One run of tools/train.py on the demo recipe; returns what it printed."""
+def command(comfyui, base, output, *more, launcher=()):
+    """(command, environment) of one run of tools/train.py on the demo recipe."""
     environment = {**os.environ, "FITTING_ROOM_COMFYUI": str(comfyui), "FITTING_ROOM_BASE": str(base), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(ROOT / "tools" / "train.py"), str(ROOT / "training" / "recipes" / "demo.toml"), "--cpu", "--output", str(output), *SMALL, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    recipe = str(ROOT / "training" / "recipes" / "demo.toml")
+    return [sys.executable, *launcher, str(ROOT / "tools" / "train.py"), recipe, "--cpu", "--output", str(output), *SMALL, *more], environment
+
+
+def train(comfyui, base, output, *more, launcher=(), **options):
+    """One run; returns its exit code and what it printed."""
+    words, environment = command(comfyui, base, output, *more, launcher=launcher)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=environment, **options)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -27,15 +34,27 @@ def state(output):
     return checkpoint.load(output / "demo-1-stage1")
 
 
-def test_a_recipe_trains_and_goes_on(comfyui, tmp_path):
-    code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", "1", "--set", "batch=1")
-    assert code == 0 and "1 of 1 steps on 4 samples" in said, said
-    code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", "2", "--set", "batch=1", "--resume")
-    assert code == 0, said
-    assert train(comfyui, tmp_path, tmp_path / "whole", "--steps", "2", "--set", "batch=1")[0] == 0
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(comfyui, tmp_path):
+    """SIGKILL in the middle of a run that saves after every step; resumed, it is the uninterrupted run bit for bit."""
+    words, environment = command(comfyui, tmp_path, tmp_path / "parts", "--steps", "100000", "--set", "batch=1", "--set", "checkpoint_every=1")
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "parts" / "demo-1-stage1" / "step-00000002.safetensors").is_file():
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.kill()
+        process.wait()
+    stopped = state(tmp_path / "parts").step
+    assert stopped >= 2
+    end = str(stopped + 1)
+    code, said = train(comfyui, tmp_path, tmp_path / "parts", "--steps", end, "--set", "batch=1", "--resume")
+    assert code == 0 and f"{end} of {end} steps on 4 samples" in said and "4 pairs in dressing_4_64x64" in said, said
+    assert train(comfyui, tmp_path, tmp_path / "whole", "--steps", end, "--set", "batch=1")[0] == 0
     parts, whole = state(tmp_path / "parts"), state(tmp_path / "whole")
     assert parts.history == whole.history and all(torch.equal(parts.weights[k], v) for k, v in whole.weights.items())
-    assert list((tmp_path / "whole" / "demo-1-stage1").glob("anydressing-*-2.safetensors"))
+    assert list((tmp_path / "whole" / "demo-1-stage1").glob(f"anydressing-*-{end}.safetensors"))
 
 
 def test_what_is_wrong_is_one_sentence(comfyui, tmp_path):
@@ -44,15 +63,27 @@ def test_what_is_wrong_is_one_sentence(comfyui, tmp_path):
         assert code == 1 and words in said and "Traceback" not in said, said
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits by resource")
+def test_a_disk_that_is_full_stops_with_a_sentence(comfyui, tmp_path):
+    """No file may grow beyond 300 kB: encodings and checkpoints do not fit."""
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    code, said = train(comfyui, tmp_path, tmp_path / "x", "--steps", "1", "--set", "batch=1", preexec_fn=limit)
+    assert code == 1 and "Step 1 could not be saved" in said and "there is no earlier checkpoint" in said and "Traceback" not in said, said
+    assert not list((tmp_path / "x").rglob("*.part"))
+
+
 def test_two_processes_are_one_with_the_double_batch(comfyui, tmp_path):
-    """Gloo on the processor: the same two steps, shared by two processes with a batch of one, and alone with a batch of two."""
-    pytest.importorskip("accelerate")
-    common = ["--steps", "2", "--set", "ema=0.5"]
+    """Gloo on the processor: the same two steps of two forwards, shared by two processes with a batch of one, and alone with a batch of two."""
+    common = ["--steps", "2", "--set", "ema=0.5", "--set", "accumulate=2"]
     code, said = train(comfyui, tmp_path, tmp_path / "one", *common, "--set", "batch=2")
     assert code == 0, said
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(_free_port())]
     code, said = train(comfyui, tmp_path, tmp_path / "two", *common, "--set", "batch=1", launcher=launcher)
-    assert code == 0 and "batch 1 x 1 x 2" in said, said
+    assert code == 0 and "batch 1 x 2 x 2" in said, said
     one, two = state(tmp_path / "one"), state(tmp_path / "two")
     assert one.history["loss"] == pytest.approx(two.history["loss"], rel=1e-5)
     for name, entries in one.optimizer.items():  # Adam's first mean is 0.1 of the first gradient and 0.9 of it plus 0.1 of the second

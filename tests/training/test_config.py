@@ -36,11 +36,18 @@ def test_the_recipes_say_what_the_papers_say():
 
 @pytest.mark.parametrize("values, words", [
     ({"learning_rat": 1}, "learning_rat"), ({"schedule": "stairs"}, "constant, cosine"), ({"batch": 0}, "at least 1"),
-    ({"width": 100}, "multiples of 8"), ({"drop": 1.5}, "between 0 and 1"), ({"base": "some"}, "frozen"),
+    ({"width": 100}, "multiples of 8"), ({"drop": 1.5}, "between 0 and 1"), ({"base": "some"}, "frozen"), ({"spike": 0.5}, "above 1"),
+    ({"batch": "two"}, "batch is 'two'; it must be a whole number"), ({"batch": 1.5}, "a whole number"), ({"batch": True}, "a whole number"),
+    ({"drop": "much"}, "drop is 'much'; it must be a number"), ({"cache": 1}, "true or false"), ({"losses": 1.0}, "a table"),
 ])
 def test_wrong_settings_get_one_sentence(values, words):
     with pytest.raises(ValueError, match=words):
         TrainConfig.from_dict(values)
+
+
+def test_numbers_may_be_written_either_way():
+    config = TrainConfig.from_dict({"steps": 1e3, "learning_rate": 1})
+    assert config.steps == 1000 and isinstance(config.steps, int) and isinstance(config.learning_rate, float)
 
 
 def test_a_broken_recipe_says_where(tmp_path):
@@ -62,7 +69,9 @@ def test_the_low_memory_preset_keeps_the_step():
 
 def test_which_settings_make_another_run():
     config = TrainConfig(steps=10)
-    assert config.fingerprint() == TrainConfig(steps=99, validate_every=5, cache=False).fingerprint()
+    assert config.fingerprint() == TrainConfig(steps=99, validate_every=5, cache=False, best=False, spike=0.0).fingerprint()
+    assert config.fingerprint() == "d6873153621cac7c", "runs of earlier versions could not be continued any more"
+    assert len({config.fingerprint(), TrainConfig(steps=10, held_out=3).fingerprint(), TrainConfig(steps=10, buckets=True).fingerprint()}) == 3
     assert config.fingerprint() != TrainConfig(steps=10, learning_rate=2e-5).fingerprint()
     assert TrainConfig(steps=10, schedule="cosine").fingerprint() != TrainConfig(steps=99, schedule="cosine").fingerprint()
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fitting_room.data.supervision import Supervision
 from fitting_room.training import checkpoint, loop
 from fitting_room.training.cache import EncodedCache
 from fitting_room.training.checkpoint import CheckpointError
@@ -24,10 +25,11 @@ class Small(Task):
 
     def __init__(self, config, weights=None):
         self.config, self.schedule = config, Schedule.linear()
-        self.studio = SimpleNamespace(device=torch.device("cpu"), notes=[], make_room=lambda: None, pictures=lambda z: z[:, :3].sigmoid(), peak_memory=lambda: 0)
+        self.studio = SimpleNamespace(device=torch.device("cpu"), notes=[], make_room=lambda: None, pictures=lambda z: z[:, :3].sigmoid(), peak_memory=lambda: 0, encoders=lambda: "")
         torch.manual_seed(0)
         self.module = torch.nn.ModuleDict({"mix": torch.nn.Conv2d(4, 4, 1), "drop": torch.nn.Conv2d(4, 4, 1)})
-        self.module.config = SimpleNamespace(to_dict=dict)
+        self.module.config, self.supervision = SimpleNamespace(to_dict=dict), None
+        self.base = torch.nn.Linear(2, 2).requires_grad_(False)
         self.header = SimpleNamespace(method="small", base="none")
         self.weights = weights or {"noise": 1.0, "size": 0.01}
         self.encoded_count, self.poison = 0, None
@@ -72,6 +74,12 @@ class Source:
 
     def fingerprint(self):
         return f"{self.mark}{self.count}"
+
+    def groups(self):
+        return list(range(self.count))
+
+    def size(self, i):
+        return (64, 64) if i % 2 else (64, 48)
 
     def sample(self, i, generator):
         z0 = torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(i))
@@ -230,3 +238,129 @@ def test_the_step_counts_processes_in(tmp_path):
 
     assert trainer(tmp_path / "x", replace(CONFIG, batch=4)).numbers(3) == [[12, 13, 14, 15]]
     assert share(0, 2) == [[12, 14]] and share(1, 2) == [[13, 15]]
+
+
+def test_another_supervision_and_other_frozen_weights_are_another_run(tmp_path):
+    trainer(tmp_path / "run").run()
+    other = trainer(tmp_path / "run", replace(CONFIG, steps=20))
+    other.task.supervision = Supervision(blocks=(4,))
+    with pytest.raises(CheckpointError, match="another supervision of attention"):
+        other.run(resume=True)
+    other = trainer(tmp_path / "run", replace(CONFIG, steps=20))
+    other.task.base.weight.data[0, 0] += 1
+    with pytest.raises(CheckpointError, match="another frozen weights"):
+        other.run(resume=True)
+
+
+def test_lines_of_steps_that_come_again_are_taken_out_of_the_log(tmp_path):
+    """Killed after step 5 with the last checkpoint at step 4, in the middle of a line."""
+    with pytest.raises(Stop):
+        trainer(tmp_path / "run", replace(CONFIG, checkpoint_every=4), stop=stopping(5)).run()
+    checkpoint.path_of(tmp_path / "run", 5).unlink()
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 6, "lo')
+    trainer(tmp_path / "run", replace(CONFIG, checkpoint_every=4)).run(resume=True)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 13)) and all("gigabytes" in line for line in lines)
+
+
+def test_a_loss_that_explodes_stops_the_run_and_spares_the_checkpoints(tmp_path):
+    config = replace(CONFIG, steps=400, checkpoint_every=60, learning_rate=1e-3, ema=0.0, spike=5.0)
+    run = trainer(tmp_path / "run", config)
+    step = run._optimizer_step
+
+    def shaken():
+        if run.done == 200:
+            run.task.module["mix"].weight.data *= 50
+        step()
+
+    run._optimizer_step = shaken
+    with pytest.raises(TrainingError, match=r"The loss rose to .* times its lowest .*checkpoint of step \d+ is from before that.*spike = 0"):
+        run.run()
+    assert 200 < run.done < 240 and checkpoint.steps_in(tmp_path / "run")[-1] == 180  # the state that was stopped is not saved
+    calm = trainer(tmp_path / "calm", replace(config, spike=0.0))
+    step_of = calm._optimizer_step
+
+    def shaken_too():
+        if calm.done == 200:
+            calm.task.module["mix"].weight.data *= 50
+        step_of()
+
+    calm._optimizer_step = shaken_too
+    assert calm.run().steps == 400
+
+
+def test_held_out_samples_are_never_trained_on_and_the_best_weights_are_kept(tmp_path):
+    seen, kept = set(), []
+    config = replace(CONFIG, steps=60, held_out=2, validate_every=10, validation_steps=2)
+    run = trainer(tmp_path / "run", config)
+    batches = run.task.batches
+    run.task.batches = lambda items, numbers: (seen.update(i.name for i in items if torch.is_grad_enabled()), batches(items, numbers))[1]
+    run.keep_best = lambda: kept.append(run.done)
+    run.run()
+    held = {run.source.name(i) for i in run.held}
+    assert len(held) == 2 and len(seen) == 3 and not held & seen
+    steps, losses = run.validation["step"], run.validation["loss"]
+    assert steps == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0] and losses[-1] < losses[0]
+    assert kept == [int(s) for i, (s, l) in enumerate(zip(steps, losses)) if l < min(losses[:i], default=1e9)]
+    assert checkpoint.load(tmp_path / "run").validation == run.validation
+
+
+def test_the_validation_loss_is_the_weighted_terms_at_fixed_times(tmp_path):
+    """Written out: five timesteps, two samples, noise of their own; asked twice it is the same number."""
+    from fitting_room.training.draws import generator
+    from fitting_room.training.validation import TIMES, validation_loss
+
+    run = trainer(tmp_path / "run", replace(CONFIG, drop=1.0))
+    items = [run.task.encode(run.source.sample(i, None)) for i in (0, 1)]
+    expected = 0.0
+    with torch.no_grad():
+        for t in TIMES:
+            for place, item in enumerate(items):
+                z0, abar = item.tensors["z0"][None], run.task.schedule.abar[t].float()
+                noise = torch.randn(4, 2, 2, generator=generator(0, "validation", place, t))[None]
+                eps = run.task.module["mix"](abar.sqrt() * z0 + (1 - abar).sqrt() * noise) + run.task.module["drop"](z0)
+                expected += float((eps - noise).pow(2).mean() + 0.01 * eps.pow(2).mean()) / 10
+    assert validation_loss(run.task, items, run.config) == pytest.approx(expected, rel=1e-5) == pytest.approx(validation_loss(run.task, items, run.config))
+
+
+def test_validation_does_not_change_the_run_and_a_resumed_one_validates_alike(tmp_path):
+    config = replace(CONFIG, validate_every=3, validation_steps=2, held_out=1)
+    whole = trainer(tmp_path / "whole", config)
+    result = whole.run()
+    plain = trainer(tmp_path / "plain", replace(config, validate_every=0)).run()
+    equal(result.tensors, plain.tensors)
+    with pytest.raises(Stop):
+        trainer(tmp_path / "parts", replace(config, validation_steps=1), stop=stopping(20)).run()
+    again = trainer(tmp_path / "parts", config)
+    again.run(resume=True)
+    assert again.validation["loss"] == whole.validation["loss"]
+
+
+def test_without_validation_the_last_curve_is_the_one_that_is_kept(tmp_path):
+    """It used to be the first, of one step."""
+    result = trainer(tmp_path / "run", replace(CONFIG, steps=30)).run()
+    width, dark = result.sheet.width, (0x1F, 0x4E, 0x8C)
+    pixels = torch.frombuffer(bytearray(result.sheet.tobytes()), dtype=torch.uint8).view(result.sheet.height, width, 3)
+    found = (pixels == torch.tensor(dark, dtype=torch.uint8)).all(-1)[80:].any(0).nonzero().flatten()
+    assert int(found.max()) - int(found.min()) > 0.7 * width
+
+
+def test_augmentation_that_cannot_act_is_said(tmp_path):
+    assert not any("augment" in note for note in trainer(tmp_path / "a").notes)
+    assert any("augment acts where" in note for note in trainer(tmp_path / "b", replace(CONFIG, augment={"shift": 0.1})).notes)
+    assert not any("augment" in note for note in trainer(tmp_path / "c", replace(CONFIG, augment={"shift": 0.1}, variants=2)).notes)
+
+
+def test_a_step_needs_a_sample_for_each_process(tmp_path):
+    two = Alone()
+    two.size = 2
+    with pytest.raises(ValueError, match="has 3 samples .2 more are held out. and the batch is 2 in each of 2 processes"):
+        trainer(tmp_path, replace(CONFIG, held_out=2), shared=two)
+
+
+def test_full_memory_says_what_to_do():
+    from fitting_room.training.run import enough_memory
+
+    with pytest.raises(TrainingError, match="8 GB preset.*CUDA out of memory"), enough_memory():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")

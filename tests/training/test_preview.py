@@ -37,7 +37,7 @@ def test_the_curve_falls_where_the_loss_falls():
 
 
 def test_an_empty_and_a_constant_history_are_drawn_too():
-    assert preview.curve({}, 0, 10).size == (640, 360) and preview.curve({"loss": [1.0]}, 1, 10).size == (640, 360)
+    assert preview.curve({}, 0, 10).size == (640, 380) and preview.curve({"loss": [1.0]}, 1, 10).size == (640, 380)
 
 
 def test_the_sheet_shows_true_above_drawn(tmp_path):
@@ -47,3 +47,31 @@ def test_the_sheet_shows_true_above_drawn(tmp_path):
     assert sheet.getpixel((40, 100)) == (255, 0, 0) and sheet.getpixel((40, 400)) == (0, 0, 255)
     preview.write(sheet, tmp_path / "deep" / "x.jpg")
     assert (tmp_path / "deep" / "x.jpg").is_file() and not list((tmp_path / "deep").glob(".*"))
+
+
+def test_validation_is_dotted_at_its_steps_and_every_term_has_a_curve():
+    """A dot at step 51 of 101 with the loss at 2 and a validation of 1: in the middle, at the bottom. A small term is as legible as a large one."""
+    history = {"loss": [2.0] * 101, "noise": [1.5] * 101, "depth": [150.0 - i for i in range(101)]}
+    picture = preview.curve(history, 101, 101, {"step": [51.0], "loss": [1.0]}, "", {"noise": 1.0, "depth": 0.001})
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(picture.height, picture.width, 3)
+
+    def places(colour):
+        return (pixels == torch.tensor(list(bytes.fromhex(colour[1:])), dtype=torch.uint8)).all(-1).nonzero()
+
+    dot = places(preview.DOT)
+    dot = dot[dot[:, 0] > 80].float()
+    assert abs(float(dot[:, 1].mean()) - (64 + 616) / 2) < 1 and float(dot[:, 0].mean()) > 330
+    depth = places(preview.COLOURS[2])
+    depth = depth[depth[:, 0] > 380 + 33]
+    left, right = depth[depth[:, 1] < depth[:, 1].min() + 8][:, 0], depth[depth[:, 1] > depth[:, 1].max() - 8][:, 0]
+    assert float(right.float().mean()) > float(left.float().mean()) + 20  # it falls
+    assert picture.height == 380 + preview.TERM_ROW == preview.curve(history, 1, 1).height > preview.curve({"loss": [1.0], "noise": [1.0]}, 1, 1).height
+
+
+def test_names_that_are_too_long_do_not_run_into_each_other():
+    from PIL import ImageChops
+
+    tile = torch.zeros(3, 32, 24)
+    one = preview.sheet([("a" * 60, tile, tile), ("", tile, tile)], preview.curve({}, 0, 1))
+    other = preview.sheet([("a" * 61, tile, tile), ("", tile, tile)], preview.curve({}, 0, 1))
+    assert ImageChops.difference(one, other).getbbox() is None

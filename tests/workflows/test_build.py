@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
+TITLE = 30  # the height of a node's title bar, which lies above its position
 API = sorted(p for p in (FOLDER / "api").glob("*.json") if p.stem != "params")
 pytestmark = pytest.mark.server
 
@@ -18,12 +19,11 @@ def info(server):
 
 
 def test_building_again_gives_the_same_bytes(info):
-    from fitting_room.workflows.build import build
+    from fitting_room.workflows.build import build, written
 
     files = build(info)
-    found = {p.relative_to(FOLDER).as_posix() for p in [*FOLDER.glob("*.json"), *(FOLDER / "api").glob("*.json")]}
-    assert found == set(files), "run python3 tools/workflows.py"
-    changed = [name for name, text in files.items() if (FOLDER / name).read_text(encoding="utf-8") != text]
+    assert written(ROOT) == set(files), "run python3 tools/workflows.py"
+    changed = [name for name, text in files.items() if (ROOT / name).read_text(encoding="utf-8") != text]
     assert not changed, f"{changed} differ from what is built; run python3 tools/workflows.py"
 
 
@@ -36,8 +36,67 @@ def test_canvas_links_are_whole(path, info):
         assert nodes[target]["inputs"][into]["link"] == number
         assert nodes[source]["outputs"][out]["type"] == kind
     assert {n["type"] for n in graph["nodes"]} - {"MarkdownNote"} <= set(info)
-    boxes = [g["bounding"] for g in graph["groups"]]
-    assert all(a[0] + a[2] <= b[0] for a, b in zip(boxes, boxes[1:])), "groups overlap"
+    assert not overlaps([g["bounding"] for g in graph["groups"]]), "groups overlap"
+    assert not overlaps([[n["pos"][0], n["pos"][1] - TITLE, n["size"][0], n["size"][1] + TITLE] for n in graph["nodes"]]), "nodes overlap"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda p: p.stem)
+def test_canvas_reads_from_left_to_right(path):
+    """A link never goes back to the left, and every node stands inside its group."""
+    graph = json.loads(path.read_text())
+    nodes = {n["id"]: n for n in graph["nodes"]}
+    back = [(nodes[a]["title"], nodes[b]["title"]) for _, a, _, b, _, _ in graph["links"] if nodes[a]["pos"][0] > nodes[b]["pos"][0]]
+    assert not back
+    inside = lambda n, g: g[0] <= n["pos"][0] and g[1] <= n["pos"][1] - TITLE and n["pos"][0] + n["size"][0] <= g[0] + g[2] and n["pos"][1] + n["size"][1] <= g[1] + g[3]
+    loose = [n["title"] for n in graph["nodes"] if sum(inside(n, g["bounding"]) for g in graph["groups"]) != 1]
+    assert loose == ["About this workflow"]
+
+
+def overlaps(rectangles):
+    """Pairs of rectangles (x, y, width, height) that share more than an edge."""
+    meet = lambda a, b: a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
+    return [(a, b) for i, a in enumerate(rectangles) for b in rectangles[i + 1 :] if meet(a, b)]
+
+
+def test_a_blueprint_with_an_unnamed_link_is_refused(info):
+    from dataclasses import replace
+
+    from fitting_room.workflows.blueprints import BLUEPRINTS
+
+    first = BLUEPRINTS[0]
+    with pytest.raises(ValueError, match="vae comes from base, outside of the box"):
+        replace(first, sockets={k: v for k, v in first.sockets.items() if k != "vae"}).canvas(info)
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "tests").glob("*.json")), ids=lambda p: p.stem)
+def test_small_workflows_count_as_comfy_test_counts(path, info):
+    """Values are taken in the order of the schema without the choices; each must be of its type and within its range."""
+    kinds = {"INT": (int,), "FLOAT": (int, float), "STRING": (str,), "BOOLEAN": (bool,)}
+    for node in json.loads(path.read_text())["nodes"]:
+        inputs = info[node["type"]]["input"]
+        specs = [s for part in ("required", "optional") for s in inputs.get(part, {}).values() if s[0] in kinds or isinstance(s[0], list)]
+        for (kind, *options), value in zip(specs, node["widgets_values"]):
+            limits = options[0] if options else {}
+            if isinstance(kind, list):
+                assert value in kind
+            else:
+                assert isinstance(value, kinds[kind]), f"{node['type']}: {value!r} stands where {kind} is read"
+                assert limits.get("min", value) <= value <= limits.get("max", value)
+
+
+def test_comfy_test_is_told_of_the_small_workflows_alone():
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 and newer
+    run = tomllib.loads((ROOT / "comfy-test.toml").read_text())["test"]["workflows"]["run"]
+    assert sorted(run) == sorted(p.name for p in (FOLDER / "tests").glob("*.json"))
+    assert not {p.name for p in FOLDER.glob("*.json")} & set(run)  # comfy-test would take the template of that name
+
+
+@pytest.mark.parametrize("name", ["sampling", "controlnet", "masks"])
+def test_small_workflows_run(name, info, server):
+    from fitting_room.workflows.small import small
+
+    history = server.client.run(next(g for g in small(info) if g.name == name).api())
+    assert history["status"]["status_str"] == "success" and server.client.images(history)
 
 
 @pytest.mark.parametrize("path", API, ids=lambda p: p.stem)

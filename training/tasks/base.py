@@ -153,7 +153,7 @@ class Task:
 
     def identity(self) -> str:
         """What `encode` depends on beside the sample: kept encodings of another identity are not used."""
-        return f"{self.kind} {self.config.width}x{self.config.height}"
+        return f"{self.kind} {self.config.width}x{self.config.height} {self.studio.encoders()}"
 
     def vary(self, encoded: Encoded, generator: torch.Generator) -> Encoded:
         """What is drawn anew each time a sample comes, after its encoding."""
@@ -203,8 +203,17 @@ class Task:
         return self.module.losses(terms)
 
     def region(self, batch: Batch) -> Tensor | None:
-        """Weights of the noise term per place (B,1,h,w), or None for equal ones."""
-        return None
+        """Weights of the noise term per place (B,1,h,w), or None for equal ones.
+
+        The option `outside` (ours; the papers' is 1) is the weight of places that are not repainted: they are given to the denoiser, so
+        that a smaller weight lets a small net spend itself on what must be drawn. The weights have a mean of one per sample.
+        """
+        outside, mask = self.setting.get("outside", 1.0), batch.get("mask")
+        if outside == 1 or mask is None:
+            return None
+        inside = torch.nn.functional.interpolate(mask.float(), batch.z0.shape[-2:], mode="area")
+        weight = outside + (1 - outside) * inside
+        return weight / weight.mean((1, 2, 3), keepdim=True)
 
     # ---- what batches need ---------------------------------------------------------------------------------------------
 

@@ -29,9 +29,9 @@ class DiffuseToChooseTask(Task):
     kind = "diffuse_to_choose"
     defaults = {
         "steps": 100_000, "batch": 8, "learning_rate": 1e-5, "schedule": "constant", "width": 512, "height": 512, "drop": 0.2,
-        "precision": "bf16", "augment": {"flip": 0.5, "rotate": 10},
+        "precision": "bf16", "variants": 8, "augment": {"flip": 0.5, "rotate": 10},
     }
-    options = {"box_masks": 0.5, "hint_drop": 0.0}
+    options = {"box_masks": 0.5, "hint_drop": 0.0, "outside": 1.0}
 
     def setup(self, method) -> None:
         """Let the method's differences act on the denoiser's own cross-attention, so that they learn."""

@@ -25,9 +25,10 @@ class PMJewelryTask(Task):
     kind = "pm_jewelry"
     defaults = {
         "steps": 400_000, "batch": 24, "learning_rate": 1e-4, "schedule": "constant", "width": 384, "height": 512, "drop": 0.1, "precision": "bf16",
+        "variants": 8,
         "augment": {"flip": 0.5, "move": 0.5, "shift": 0.2, "scale": 0.2, "item_shift": 0.2, "item_scale": 0.2, "contrast": 0.3, "hue": 0.02, "colour": 0.5},
     }
-    options = {"soft_shadow": False}
+    options = {"soft_shadow": False, "outside": 1.0}
 
     def encode(self, sample: Sample) -> Encoded:
         """z0 of the picture; masked picture, mask and maps at latent size; the piece's latent; the prompt; masks for the losses."""

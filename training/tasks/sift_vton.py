@@ -28,9 +28,11 @@ class SiftVtonTask(Task):
 
     kind = "sift_vton"
     defaults = {
-        "steps": 58_000, "batch": 32, "learning_rate": 1e-4, "schedule": "constant", "warmup": 100, "width": 384, "height": 512, "drop": 0.1,
-        "min_snr": 5.0, "precision": "bf16", "augment": {"flip": 0.5, "brightness": 0.1, "contrast": 0.3, "hue": 0.02, "saturation": 0.02, "colour": 0.5},
+        "steps": 53_000, "batch": 32, "learning_rate": 1e-4, "schedule": "constant", "warmup": 100, "width": 384, "height": 512, "drop": 0.1,
+        "min_snr": 5.0, "precision": "bf16", "variants": 8, "augment": {"flip": 0.5, "brightness": 0.1, "contrast": 0.3, "hue": 0.02, "saturation": 0.02, "colour": 0.5},
     }
+
+    options = {"outside": 1.0}
 
     def setup(self, method) -> None:
         """The image encoder that the token needs."""
@@ -47,7 +49,7 @@ class SiftVtonTask(Task):
         small = latent_mask((mask[None] >= 0.5).float(), tuple(latents[0].shape[-2:]), config.antialias)
         tensors = {
             "z0": latents[0], "stack": TRY_ON.stack(masked=latents[1][None], mask=small, pose=latents[2][None])[0], "garment": latents[3],
-            "pooled": self.studio.vision(item.picture, antialias=config.antialias).pooled,
+            "mask": as_mask(mask), "pooled": self.studio.vision(item.picture, antialias=config.antialias).pooled,
         }
         if item.worn is not None:
             tensors["worn"] = as_mask(item.worn)
@@ -56,7 +58,7 @@ class SiftVtonTask(Task):
 
     def identity(self) -> str:
         """How pictures are shrunk is part of what is kept."""
-        return f"{super().identity()} {self.module.config.antialias}"
+        return f"{super().identity()} {self.module.config.antialias} with mask"
 
     def predict(self, batch: Batch, z_t: Tensor, t: Tensor, kept: Tensor, watch: Watch | None = None) -> Tensor:
         """The denoiser with the garment's nine cross-attentions; dropped rows get the learned token."""

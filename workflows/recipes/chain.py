@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node, Output
-from .common import base
+from .common import HEIGHT, INPAINTING, WIDTH, base, demo_method
 
-WIDTH, HEIGHT = 384, 512
 NOTE = (
     "**From one person to another.** IGR restores the flat picture of what A wears; SIFT-VTON puts it on B; PM-Jewelry adds a necklace. "
-    "Every step's picture is saved, so a step that goes wrong is seen where it happens. All three methods start untrained here."
+    "Every step's picture is saved, so a step that goes wrong is seen where it happens. All three have small demo weights here."
 )
 PICTURES = (
     "**Pictures.** A: paint the garment (right click, Open in Mask Editor). B: paint where it shall go; the DensePose picture is B's own."
@@ -19,8 +18,8 @@ NECKLACE = (
 )
 
 
-def _method(g: Graph, stack: Node, kind: str, title: str, options: str) -> Node:
-    return g.node(kind, "FittingRoomNewMethod", group="Models", title=f"{title} (untrained start)", model=stack["MODEL"], method=kind, seed=0, options=options)
+def _method(g: Graph, model: Output, kind: str, title: str) -> Node:
+    return demo_method(g, kind, title, model, kind, "Models")
 
 
 def _ddim(g: Graph, name: str, group: str, model: Output, positive: Output, negative: Output, latent: Output, vae: Output, steps: int, cfg: float) -> Node:
@@ -44,7 +43,7 @@ def _plms(g: Graph, name: str, group: str, model: Output, positive: Output, nega
 
 def _take_off(g: Graph, stack: Node, vision: Node, wearer: Node) -> Node:
     """Person A -> the flat picture of the garment."""
-    group, method = "1. Take off (IGR)", _method(g, stack, "igr", "IGR", '{"clip_width": 64}')
+    group, method = "1. Take off (IGR)", _method(g, stack["MODEL"], "igr", "IGR")
     seen = g.node("garmnet", "FittingRoomGarmNetExtractor", group=group, method=method[0], vae=stack["VAE"], image=wearer[0], mask=wearer[1], category="upper",
                   clip=stack["CLIP"], width=WIDTH, height=HEIGHT)
     tokens = g.node("garment_tokens", "FittingRoomEncodeGarmentTokens", group=group, method=method[0], clip_vision=vision[0], image=wearer[0], mask=wearer[1])
@@ -58,36 +57,38 @@ def _take_off(g: Graph, stack: Node, vision: Node, wearer: Node) -> Node:
     return garment
 
 
-def _put_on(g: Graph, stack: Node, vision: Node, person: Node, pose: Node, garment: Node) -> Node:
+def _put_on(g: Graph, wide: Node, vision: Node, person: Node, pose: Node, garment: Node) -> Node:
     """The flat picture, on person B."""
-    group, method = "2. Put on (SIFT-VTON)", _method(g, stack, "sift_vton", "SIFT-VTON", '{"image_width": 64}')
+    group, method = "2. Put on (SIFT-VTON)", _method(g, wide["MODEL"], "sift_vton", "SIFT-VTON")
     token = g.node("token", "FittingRoomEncodeGarmentToken", group=group, method=method[0], clip_vision=vision[0], image=garment[0])
-    given = g.node("given", "FittingRoomTryOnConditioning", group=group, positive=token[0], negative=token[1], vae=stack["VAE"], person=person[0],
+    given = g.node("given", "FittingRoomTryOnConditioning", group=group, positive=token[0], negative=token[1], vae=wide["VAE"], person=person[0],
                    mask=person[1], pose=pose[0])
-    model = g.node("fitted", "FittingRoomApplySiftVton", group=group, model=stack["MODEL"], method=method[0], vae=stack["VAE"], garment=garment[0], strength=1.0)
-    picture = _plms(g, "put_on", group, model[0], given[0], given[1], given[2], stack["VAE"], 1.5)
+    own = g.node("put_on_model", "FittingRoomMethodModel", group=group, title="Its own denoiser, if it brings one", method=method[0], model=wide["MODEL"])
+    model = g.node("fitted", "FittingRoomApplySiftVton", group=group, model=own[0], method=method[0], vae=wide["VAE"], garment=garment[0], strength=1.0)
+    picture = _plms(g, "put_on", group, model[0], given[0], given[1], given[2], wide["VAE"], 1.5)
     back = g.node("dressed", "FittingRoomCompositeBack", group=group, source=person[0], result=picture[0], mask=person[1], feather=4)
     _save(g, "dressed", group, "B in A's garment", back[0])
     return back
 
 
-def _adorn(g: Graph, stack: Node, dressed: Node, depth_picture: Node, jewelry: Node) -> None:
+def _adorn(g: Graph, wide: Node, dressed: Node, depth_picture: Node, jewelry: Node) -> None:
     """A necklace on top, with its shadow."""
-    group, method = "3. Adorn (PM-Jewelry)", _method(g, stack, "pm_jewelry", "PM-Jewelry", "")
+    group, method = "3. Adorn (PM-Jewelry): where", _method(g, wide["MODEL"], "pm_jewelry", "PM-Jewelry")
     g.note(group, NECKLACE)
     place = g.node("place", "FittingRoomJewelryPlacement", group=group, image=dressed[0], type="necklace", points="0.42, 0.27; 0.58, 0.27", length_mm=450.0,
-                   mm_per_px=2.6)
+                   mm_per_px=10.4)
     depth = g.node("depth", "FittingRoomDepth", group=group, image=dressed[0], source="picture", convention="near_bright", normalise=True,
                    depth=depth_picture[0])
     saliency = g.node("saliency", "FittingRoomSaliency", group=group, image=dressed[0], source="spectral_residual")
-    yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=stack["CLIP"], text="a person wearing a gold necklace")
-    no = g.node("jewelry_negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=stack["CLIP"], text="blurry")
-    given = g.node("jewelry_given", "FittingRoomJewelryConditioning", group=group, positive=yes[0], negative=no[0], vae=stack["VAE"], image=dressed[0],
+    group = "3. Adorn: paint"
+    yes = g.node("jewelry_prompt", "CLIPTextEncode", group=group, title="Prompt", clip=wide["CLIP"], text="a person wearing a gold necklace")
+    no = g.node("jewelry_negative", "CLIPTextEncode", group=group, title="Negative prompt", clip=wide["CLIP"], text="blurry")
+    given = g.node("jewelry_given", "FittingRoomJewelryConditioning", group=group, positive=yes[0], negative=no[0], vae=wide["VAE"], image=dressed[0],
                    mask=place[0], depth=depth[0], saliency=saliency[0])
-    encoded = g.node("jewelry_encoder", "FittingRoomJewelryEncoder", group=group, model=stack["MODEL"], method=method[0], vae=stack["VAE"], jewelry=jewelry[0],
+    encoded = g.node("jewelry_encoder", "FittingRoomJewelryEncoder", group=group, model=wide["MODEL"], method=method[0], vae=wide["VAE"], jewelry=jewelry[0],
                      strength=1.0)
     shadowed = g.node("shadow", "FittingRoomShadowModule", group=group, model=encoded[0], method=method[0], strength=1.0)
-    picture = _plms(g, "adorn", group, shadowed[0], given[0], given[1], given[2], stack["VAE"], 5.0)
+    picture = _plms(g, "adorn", group, shadowed[0], given[0], given[1], given[2], wide["VAE"], 5.0)
     back = g.node("adorned", "FittingRoomCompositeBack", group=group, source=dressed[0], result=picture[0], mask=place[0], feather=0)
     _save(g, "adorned", group, "Result", back[0])
     g.param("points", place, "points", "Where the chain meets the neck: two points, pixels or shares of the picture.")
@@ -98,20 +99,21 @@ def outfit_transfer(info: dict) -> Graph:
     """Photo of A -> IGR -> product picture -> SIFT-VTON on B -> PM-Jewelry."""
     g = Graph("outfit_transfer", info, "What A wears, on B: the garment is taken off (IGR), put on (SIFT-VTON), and a necklace goes with it (PM-Jewelry).")
     stack = base(g)
+    wide = g.node("wide", "FittingRoomDemoModel", group="Models", title="Inpainting model", form=INPAINTING)
     vision = g.node("vision", "FittingRoomDemoVision", group="Models", title="Image encoder (real files name theirs)", kind="clip")
     g.note("Pictures", f"{NOTE}\n\n{PICTURES}")
-    wearer = g.picture("wearer_image", "person wearing upper garment", file="wearer.png", title="Person A (wears the garment)", group="Pictures", seed=3,
+    wearer = g.picture("wearer_image", "person wearing upper garment", file="wearer.png", title="Person A (wears the garment)", group="Pictures", width=WIDTH, height=HEIGHT, seed=3,
                        meaning="Person A, with the garment as transparency.")
-    person = g.picture("person_image", "person", file="person.png", title="Person B (gets it)", group="Pictures", seed=1,
+    person = g.picture("person_image", "person", file="person.png", title="Person B (gets it)", group="Pictures", width=WIDTH, height=HEIGHT, seed=1,
                        meaning="Person B, with the region for the garment as transparency.")
-    pose = g.picture("pose_image", "densepose", file="densepose.png", title="DensePose picture of B", group="Pictures", seed=1,
+    pose = g.picture("pose_image", "densepose", file="densepose.png", title="DensePose picture of B", group="Pictures", width=WIDTH, height=HEIGHT, seed=1,
                      meaning="The DensePose picture of person B, of the same size.")
-    depth = g.picture("depth_image", "person", file="depth.png", title="Depth picture of B", group="Pictures", seed=1, output=2,
+    depth = g.picture("depth_image", "person", file="depth.png", title="Depth picture of B", group="Pictures", width=WIDTH, height=HEIGHT, seed=1, output=2,
                       meaning="The depth of person B, grey, near = bright.")
-    jewelry = g.picture("jewelry_image", "necklace", file="necklace.png", title="Necklace", group="Pictures", seed=1, meaning="The necklace on a plain background.")
+    jewelry = g.picture("jewelry_image", "necklace", file="necklace.png", title="Necklace", group="Pictures", width=WIDTH, height=HEIGHT, seed=1, meaning="The necklace on a plain background.")
     garment = _take_off(g, stack, vision, wearer)
-    dressed = _put_on(g, stack, vision, person, pose, garment)
-    _adorn(g, stack, dressed, depth, jewelry)
+    dressed = _put_on(g, wide, vision, person, pose, garment)
+    _adorn(g, wide, dressed, depth, jewelry)
     return g
 
 

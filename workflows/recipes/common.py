@@ -6,17 +6,26 @@ from ..graph import Graph, Node
 
 WORKFLOWS: list = []
 
+WIDTH, HEIGHT = 96, 128
+"""What the bundled small weights were trained at. Real weights want the paper's size, which each workflow's notes name."""
+
 DEMO_NOTE = (
-    "**Demo model.** This workflow runs at once, without any download. Unless trained demo weights are bundled, the small demo model is "
-    "untrained and its pictures are patterns of noise. For real pictures put **Load Checkpoint** with an SD1.5 model here "
-    "and **Load Fitting Method** in place of the untrained method."
+    "**Demo model.** This workflow runs at once, without any download: a small model that knows a drawn world of 96 x 128 pixels. "
+    "For real pictures put **Load Checkpoint** with an SD1.5 model here, **Load Fitting Method** in place of **Demo Method**, "
+    "and your own pictures at the size the notes name."
 )
+INPAINTING = "inpainting"
 
 
-def base(g: Graph, group: str = "Models") -> Node:
+def base(g: Graph, group: str = "Models", form: str = "text to image") -> Node:
     """The demo stack, where a user puts a checkpoint loader."""
     g.note(group, DEMO_NOTE)
-    return g.node("base", "FittingRoomDemoModel", group=group, title="Model, text encoder, VAE")
+    return g.node("base", "FittingRoomDemoModel", group=group, title="Model, text encoder, VAE", form=form)
+
+
+def demo_method(g: Graph, kind: str, label: str, model, id: str = "method", group: str = "Method") -> Node:
+    """The bundled weights of a method, where a user puts Load Fitting Method."""
+    return g.node(id, "FittingRoomDemoMethod", group=group, title=f"{label} (demo weights)", model=model, method=kind)
 
 
 def prompts(g: Graph, clip, positive: str, negative: str = "", group: str = "Prompt") -> tuple[Node, Node]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 
 from ..graph import Graph, Node, Output
-from .common import base
+from .common import HEIGHT, INPAINTING, WIDTH, base, demo_method
 
-WIDTH, HEIGHT = 384, 512
 ENCODER = {"image_width": 64}  # of the demo image encoder
 METHOD_NOTE = (
-    "**Method.** Diffuse to Choose starts untrained here and then changes nothing, bit for bit: what you see is the base model's inpainting. "
-    "No weights are published; train your own, then put **Load Fitting Method** here, **Load Checkpoint** with an SD1.5 inpainting model "
+    "**Method.** Small demo weights of Diffuse to Choose. No weights are published; train your own at 512 x 512, then put **Load Fitting Method** here, **Load Checkpoint** with an SD1.5 inpainting model "
     "in place of the demo model, and **Load CLIP Vision** with DINOv2 giant in place of the demo image encoder."
 )
 PICTURE_NOTE = (
@@ -20,13 +18,15 @@ PICTURE_NOTE = (
 )
 
 
-def _method(g: Graph, stack: Node, id: str = "method", group: str = "Method", title: str = "Diffuse to Choose (untrained start)", **options) -> Node:
+def _method(g: Graph, stack: Node, id: str = "method", group: str = "Method", title: str = "", **options) -> Node:
+    if not options:
+        return demo_method(g, "diffuse_to_choose", "Diffuse to Choose", stack["MODEL"], id, group)
     return g.node(id, "FittingRoomNewMethod", group=group, title=title, model=stack["MODEL"], method="diffuse_to_choose", seed=0,
                   options=json.dumps({**ENCODER, **options}))
 
 
 def _models(g: Graph) -> tuple[Node, Node]:
-    stack = base(g)
+    stack = base(g, form=INPAINTING)
     vision = g.node("vision", "FittingRoomDemoVision", group="Models", title="Image encoder", kind="dinov2")
     return stack, vision
 
@@ -38,7 +38,7 @@ def _source(g: Graph, kind: str, title: str = "Picture", group: str = "Picture",
 
 
 def _product(g: Graph, kind: str, id: str = "product", group: str = "Product", title: str = "Product", seed: int = 5) -> Node:
-    return g.picture(f"{id}_image", kind, file=f"{id}.png", title=title, group=group, width=WIDTH, height=WIDTH, seed=seed,
+    return g.picture(f"{id}_image", kind, file=f"{id}.png", title=title, group=group, width=WIDTH, height=HEIGHT, seed=seed,
                      meaning="The product on a plain background.")
 
 
@@ -47,9 +47,7 @@ def _tokens(g: Graph, method: Node, vision: Node, product: Node, suffix: str = "
 
 
 def _hint(g: Graph, product: Node, mask: Output, suffix: str = "", group: str = "Product", source: str = "rgb") -> Node:
-    hint = g.node(f"hint{suffix}", "FittingRoomPlaceHint", group=group, image=product[0], mask=mask, fit="stretch", source=source)
-    g.node(f"show_hint{suffix}", "PreviewImage", group=group, title="Hint", images=hint["preview"])
-    return hint
+    return g.node(f"hint{suffix}", "FittingRoomPlaceHint", group=group, image=product[0], mask=mask, fit="stretch", source=source)
 
 
 def _condition(g: Graph, stack: Node, tokens: Node, image: Output, mask: Output, suffix: str = "", group: str = "Insert", layout: str = "inpainting") -> Node:
@@ -110,8 +108,8 @@ def insert_accessory(info: dict) -> Graph:
     stack, vision = _models(g)
     method = _method(g, stack)
     picture = _source(g, "person for bag")
-    crop = g.node("crop", "FittingRoomCropRegion", group="Picture", image=picture[0], mask=picture[1], context=1.8, size=512)
-    g.param("crop_size", crop, "size", "Longer side of the crop in pixels; 512 as in training.")
+    crop = g.node("crop", "FittingRoomCropRegion", group="Picture", image=picture[0], mask=picture[1], context=1.8, size=128)
+    g.param("crop_size", crop, "size", "Longer side of the crop in pixels; 512 for weights trained as in the paper.")
     g.param("crop_context", crop, "context", "How much of the surroundings comes along.")
     g.note("Method", METHOD_NOTE)
     product = _product(g, "bag")
@@ -129,7 +127,7 @@ def insert_mask_styles(info: dict) -> Graph:
     stack, vision = _models(g)
     method = _method(g, stack)
     picture = _source(g, "person")
-    wide = g.node("wider", "GrowMask", group="Picture", title="Wider mask", mask=picture[1], expand=24, tapered_corners=True)
+    wide = g.node("wider", "GrowMask", group="Picture", title="Wider mask", mask=picture[1], expand=6, tapered_corners=True)
     box = g.node("boxed", "FittingRoomLargestRectangle", group="Picture", title="Box in the mask", mask=picture[1])
     g.param("wider", wide, "expand", "By how many pixels the second mask is wider.")
     g.note("Method", METHOD_NOTE)
@@ -212,7 +210,8 @@ def insert_paint_by_example(info: dict) -> Graph:
     title = "Paint by Example"
     g.note(title, "**Paint by Example.** Put **Load Checkpoint** with its checkpoint in place of the widened demo model (use its MODEL and VAE), **Load Fitting Method** with the "
            "file that **Convert Weights** makes of it in place of the untrained tokens, and **Load CLIP Vision** with CLIP ViT-L/14. Its channels have another order and polarity: keep the layout.")
-    wide = g.node("pbe_model", "FittingRoomWidenModel", group=title, title="9-channel model", model=stack["MODEL"], channels=9)
+    plain = g.node("pbe_base", "FittingRoomDemoModel", group=title, title="4-channel model")
+    wide = g.node("pbe_model", "FittingRoomWidenModel", group=title, title="9-channel model", model=plain["MODEL"], channels=9)
     eye = g.node("pbe_vision", "FittingRoomDemoVision", group=title, title="CLIP ViT-L", kind="clip")
     pbe = g.node("pbe_method", "FittingRoomNewMethod", group=title, title="Paint by Example's token (untrained start)", model=stack["MODEL"],
                  method="paint_by_example", seed=0, options=json.dumps(ENCODER))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node, Output
-from .common import base, prompts
+from .common import HEIGHT, INPAINTING, WIDTH, base, demo_method, prompts
 
-WIDTH, HEIGHT = 384, 512
 PIECES = {
-    "earrings": ("head for earrings", "earrings", "a woman wearing gold hoop earrings, portrait photo"),
-    "necklace": ("head for necklace", "necklace", "a woman wearing a gold necklace, portrait photo"),
-    "ring": ("hand for ring", "ring", "a hand wearing a gold ring, photo"),
-    "bracelet": ("hand for bracelet", "bracelet", "a hand wearing a gold bracelet, photo"),
+    "earrings": ("head for earrings", "earrings", "a person wearing gold hoop earrings"),
+    "necklace": ("head for necklace", "necklace", "a person wearing a gold necklace"),
+    "ring": ("hand for ring", "ring", "a hand wearing a gold ring"),
+    "bracelet": ("hand for bracelet", "bracelet", "a hand wearing a gold bracelet"),
 }
 METHOD_NOTE = (
-    "**PM-Jewelry.** No weights of PM-Jewelry are public: this method starts untrained and then changes nothing, bit for bit. Train your own, then put "
+    "**PM-Jewelry.** No weights of PM-Jewelry are public: these are small demo weights. Train your own, then put "
     "**Load Fitting Method** here. A trained 11-channel checkpoint takes the maps natively; any other SD1.5 gets them added by the Jewelry Encoder."
 )
 PERSON_NOTE = (
@@ -34,9 +33,9 @@ SAMPLE_NOTE = "**Sample.** PLMS with 50 steps as in the paper, which names no gu
 def _given(g: Graph, piece: str) -> tuple[Node, Node, Node, Node, Node]:
     """Models, person, jewelry and maps: (stack, method, model with the jewelry, conditioning, person)."""
     scene, thing, words = PIECES[piece]
-    stack = base(g)
+    stack = base(g, form=INPAINTING)
     g.note("Method", METHOD_NOTE)
-    method = g.node("method", "FittingRoomNewMethod", group="Method", title="PM-Jewelry (untrained start)", model=stack["MODEL"], method="pm_jewelry", seed=0)
+    method = demo_method(g, "pm_jewelry", "PM-Jewelry", stack["MODEL"])
     g.note("Person", PERSON_NOTE)
     person = g.picture("person_image", scene, file="person.png", title="Person", group="Person", width=WIDTH, height=HEIGHT,
                        meaning="The person (head, neck, hand or wrist), with the region for the piece as transparency.")
@@ -64,13 +63,13 @@ def _maps(g: Graph, scene: str, person: Node) -> tuple[Output, Output]:
 def _intermediate(g: Graph, name: str, person: Node) -> None:
     """Figure 5: depth, saliency, mask and masked picture beside the result."""
     nodes = {n.id: n for n in g.nodes}
-    mask = g.node("mask_picture", "MaskToImage", group="Maps", mask=person[1])
-    grey = g.node("grey", "EmptyImage", group="Maps", title="Grey", width=WIDTH, height=HEIGHT, batch_size=1, color=0x808080)
-    masked = g.node("masked_picture", "ImageCompositeMasked", group="Maps", title="Masked picture", destination=person[0], source=grey[0], x=0, y=0,
+    mask = g.node("mask_picture", "MaskToImage", group="Maps beside the result", mask=person[1])
+    grey = g.node("grey", "EmptyImage", group="Maps beside the result", title="Grey", width=WIDTH, height=HEIGHT, batch_size=1, color=0x808080)
+    masked = g.node("masked_picture", "ImageCompositeMasked", group="Maps beside the result", title="Masked picture", destination=person[0], source=grey[0], x=0, y=0,
                     resize_source=True, mask=person[1])
     shown = {"depth": nodes["depth"][0], "saliency": nodes["saliency"][0], "mask": mask[0], "masked": masked[0]}
     for what, image in shown.items():
-        g.node(f"save_{what}", "SaveImage", group="Maps", title=f"Save {what}", images=image, filename_prefix=f"fitting_room/{name}_{what}")
+        g.node(f"save_{what}", "SaveImage", group="Maps beside the result", title=f"Save {what}", images=image, filename_prefix=f"fitting_room/{name}_{what}")
 
 
 def _plms(g: Graph, model: Node) -> Node:

@@ -22,7 +22,7 @@ RESULT_NOTE = "**Result.** The trained method can go straight into the nodes tha
 
 def _data(g: Graph, drawn: str, count: int = 8, **more) -> Node:
     g.note("Data", DATA_NOTE)
-    node = g.node("pairs", "FittingRoomPairs", group="Data", layout="synthetic", folder="", split="train", limit=count, drawn=drawn, width=WIDTH, height=HEIGHT, **more)
+    node = g.node("pairs", "FittingRoomPairs", group="Data", layout="synthetic", folder="", split="train", limit=count, drawn=drawn, **{"width": WIDTH, "height": HEIGHT, **more})
     for name, meaning in (
         ("layout", "How the data set lies on disk."), ("folder", "The data set's folder below ComfyUI's input folder."),
         ("limit", "Take the first so many samples; 0 takes all."),
@@ -37,7 +37,7 @@ def _method(g: Graph, kind: str, title: str, model, **options) -> Node:
 
 def _train(g: Graph, node: str, id: str = "train", group: str = "Train", steps: int = 100, **inputs) -> Node:
     values = {"steps": steps, "batch": 2, "learning_rate": 1e-3, "seed": 0, "width": WIDTH, "height": HEIGHT, "validate_every": max(steps // 2, 1)}
-    values |= {"validation_steps": 10, "precision": "fp32", **inputs}
+    values |= {"validation_steps": 10, "precision": "fp32", "variants": 2, **inputs}
     made = g.node(id, f"FittingRoomTrain{node}", group=group, **values)
     suffix = "" if id == "train" else f"_{id}"
     for name, meaning in (("steps", "Optimizer steps."), ("learning_rate", "Learning rate of AdamW."), ("batch", "Samples at once."), ("seed", "Order, timesteps and noise follow from it.")):
@@ -93,7 +93,7 @@ def train_diffuse_to_choose(info: dict) -> Graph:
     method = _method(g, "diffuse_to_choose", "Diffuse to Choose", wide[0], image_width=64)
     pairs = _data(g, "product")
     g.note("Train", TRAIN_NOTE)
-    trained = _train(g, "DiffuseToChoose", model=wide[0], vae=stack["VAE"], clip_vision=vision[0], method=method[0], pairs=pairs[0], variants=2)
+    trained = _train(g, "DiffuseToChoose", model=wide[0], vae=stack["VAE"], clip_vision=vision[0], method=method[0], pairs=pairs[0])
     _result(g, trained, "diffuse_to_choose")
     return g
 
@@ -122,7 +122,7 @@ def train_sift_vton(info: dict) -> Graph:
     """SIFT matches first, kept as files, then training with them."""
     g = Graph("train_sift_vton", info, "Train SIFT-VTON: match every pair once, keep the matches as files, let them supervise attention.")
     stack, wide, vision, method = _try_on(g)
-    pairs = _data(g, "dressing", 6)
+    pairs = _data(g, "dressing", 6, width=4 * WIDTH, height=4 * HEIGHT)  # matching needs detail that training does not
     matches = g.node("matches", "FittingRoomSiftFolder", group="Data", pairs=pairs[0], folder="fitting_room/matches_demo")
     g.note("Train", TRAIN_NOTE)
     supervision = g.node("supervision", "FittingRoomSiftSupervisor", group="Train", weight=0.0005, max_timestep=500, folder=matches[0])

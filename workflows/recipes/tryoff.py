@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node
-from .common import base, sample
+from .common import HEIGHT, WIDTH, base, demo_method, sample
 
-WIDTH, HEIGHT = 384, 512
 GARMENTS = {"upper": "shirt, jacket or other top", "lower": "trousers or skirt", "full": "dress or jumpsuit"}
 WORN = {"upper": "person wearing upper garment", "lower": "person wearing lower garment", "full": "person wearing dress"}
 GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 METHOD_NOTE = (
-    "**IGR.** No weights of IGR are public: this one is untrained and shows the wiring. Put **Load Fitting Method** here for a trained file; "
+    "**IGR.** No weights of IGR are public: these are small demo weights. Put **Load Fitting Method** here for a file of your own; "
     "**Method Model** then gives the denoiser that the file brings along. An IP-Adapter in models/ipadapter joins with **Load Garment Adapter**."
 )
 PERSON_NOTE = (
@@ -18,7 +17,7 @@ PERSON_NOTE = (
     "video memory; the cut-out garment goes to CLIP as tokens. Both are cached: another seed or guidance costs nothing here."
 )
 SIZE_NOTE = (
-    "**Sample.** The paper restores 768 x 1024 with ddim, 25 steps, guidance 1.5. The demo takes 384 x 512 so that the small model needs seconds: "
+    "**Sample.** The paper restores 768 x 1024 with ddim, 25 steps, guidance 1.5. The demo weights know 96 x 128: "
     "set width and height here, and in GarmNet Extractor, to 768 and 1024 for real weights. The two sizes need not agree."
 )
 
@@ -28,11 +27,10 @@ def _restore(g: Graph, category: str) -> tuple[Node, Node, Node, Node, Node]:
     stack = base(g)
     vision = g.node("vision", "FittingRoomDemoVision", group="Models", title="Image encoder (CLIP ViT-H for real files)", kind="clip")
     g.note("Method", METHOD_NOTE)
-    method = g.node("method", "FittingRoomNewMethod", group="Method", title="IGR (untrained start)", model=stack["MODEL"], method="igr", seed=0,
-                    options='{"clip_width": 64}')
+    method = demo_method(g, "igr", "IGR", stack["MODEL"])
     model = g.node("denoiser", "FittingRoomMethodModel", group="Method", method=method[0], model=stack["MODEL"])
     g.note("Person", PERSON_NOTE)
-    person = g.picture("person_image", WORN[category], file="person.png", title="Person", group="Person",
+    person = g.picture("person_image", WORN[category], file="person.png", title="Person", group="Person", width=WIDTH, height=HEIGHT,
                        meaning=f"The person who wears the garment ({GARMENTS[category]}), with the garment as transparency.")
     seen = g.node("garmnet", "FittingRoomGarmNetExtractor", group="Person", method=method[0], vae=stack["VAE"], image=person[0], mask=person[1],
                   category=category, clip=stack["CLIP"], width=WIDTH, height=HEIGHT)

@@ -1,0 +1,206 @@
+"""Make the example pictures of the help pages: `python3 tools/help_pictures.py [--only NODE ...]`.
+
+Each is what the node itself shows, on the photograph that scikit-image carries or on drawn pictures, through a running ComfyUI;
+written to web/docs/img/<node>.webp. Nodes that need trained weights get theirs once there are weights worth looking at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+
+if __package__:
+    from . import pack
+    from .demo import say
+else:
+    import pack
+    from demo import say
+
+HEIGHT, GAP, LARGEST = 220, 6, 60_000
+PREFIX = "FittingRoom"
+
+
+def examples(info: dict, photo: str) -> dict:
+    """{node: (graph, ids of the nodes whose pictures are shown, from left to right)}."""
+    from fitting_room.workflows.graph import Graph
+
+    out = {}
+
+    def begin(name):
+        g = Graph(f"help_{name}", info, "A help page's picture.")
+        out[name] = (g, [])
+        return g, out[name][1]
+
+    def drawn(g, id, kind, seed=7):
+        # another size in each example: what ComfyUI has in its cache shows no picture again
+        width = 240 + 8 * len(out)
+        return g.node(id, "FittingRoomDemoPicture", kind=kind, seed=seed, width=width, height=width // 6 * 8)
+
+    def save(g, id, image):
+        g.node(id, "SaveImage", images=image, filename_prefix="fitting_room/help")
+
+    g, shown = begin("AgnosticMask")
+    person = g.node("photo", "LoadImage", image=photo)
+    save(g, "given", person[0])
+    for style in ("parse", "box", "bounding_box"):
+        g.node(style, "FittingRoomAgnosticMask", image=person[0], mask=person[1], category="upper", grow=8, style=style)
+    shown += ["given", "parse", "box", "bounding_box"]
+
+    for name, more in (("RGBCanny", {"low": 30, "high": 140, "per_channel": True}), ("Saliency", {"source": "spectral_residual"})):
+        g, shown = begin(name)
+        person = g.node("photo", "LoadImage", image=photo)
+        save(g, "given", person[0])
+        made = g.node("made", f"{PREFIX}{name}", image=person[0], **more)
+        save(g, "result", made[0])
+        shown += ["given", "result"]
+
+    g, shown = begin("CropRegion")
+    scene = drawn(g, "scene", "person for bag")
+    crop = g.node("crop", "FittingRoomCropRegion", image=scene[0], mask=scene[1], context=1.8, size=512, multiple=64)
+    save(g, "whole", scene[0])
+    save(g, "result", crop["IMAGE"])
+    shown += ["whole", "result"]
+
+    g, shown = begin("CompositeBack")
+    person = g.node("photo", "LoadImage", image=photo)
+    other = g.node("result_picture", "ImageInvert", image=person[0])
+    back = g.node("back", "FittingRoomCompositeBack", source=person[0], result=other[0], mask=person[1], feather=12)
+    for id, image in (("given", person[0]), ("other", other[0]), ("result", back[0])):
+        save(g, id, image)
+    shown += ["given", "other", "result"]
+
+    for name in ("MaskAugment", "LargestRectangle"):
+        g, shown = begin(name)
+        scene = drawn(g, "scene", "person")
+        first = g.node("mask", "MaskToImage", mask=scene[1])
+        made = g.node("made", f"{PREFIX}{name}", mask=scene[1], **({"mode": "box", "seed": 0} if name == "MaskAugment" else {}))
+        second = g.node("made_picture", "MaskToImage", mask=made["MASK"])
+        for id, image in (("given", scene[0]), ("mask_picture", first[0]), ("result", second[0])):
+            save(g, id, image)
+        shown += ["given", "mask_picture", "result"]
+
+    g, shown = begin("PlaceHint")
+    scene, product = drawn(g, "scene", "person"), drawn(g, "product", "upper garment", 5)
+    hint = g.node("hint", "FittingRoomPlaceHint", image=product[0], mask=scene[1], fit="stretch", source="rgb")
+    for id, image in (("given", scene[0]), ("garment", product[0]), ("result", hint["preview"])):
+        save(g, id, image)
+    shown += ["given", "garment", "result"]
+
+    g, shown = begin("Depth")
+    head = drawn(g, "head", "head for necklace")
+    depth = g.node("made", "FittingRoomDepth", image=head[0], source="picture", convention="near_bright", normalise=True, depth=head["depth"])
+    save(g, "given", head[0])
+    save(g, "result", depth[0])
+    shown += ["given", "result"]
+
+    g, shown = begin("JewelryPlacement")
+    head = drawn(g, "head", "head for necklace")
+    piece = g.node("made", "FittingRoomJewelryPlacement", image=head[0], type="necklace", points="0.372,0.535; 0.625,0.535", length_mm=450.0, mm_per_px=1.47)
+    shown += ["head", "made"]
+
+    g, shown = begin("ApplyFeedback")
+    head = drawn(g, "head", "head for necklace")
+    piece = g.node("piece", "FittingRoomJewelryPlacement", image=head[0], type="necklace", points="0.372,0.535; 0.625,0.535", length_mm=450.0, mm_per_px=1.47)
+    words = g.node("made", "FittingRoomApplyFeedback", state=piece["state"], action="longer", step=10.0, image=head[0])
+    g.node("look", "MaskPreview", mask=words["mask"])
+    shown += ["piece", "made"]
+
+    g, shown = begin("RerenderRegion")
+    head = drawn(g, "head", "head for necklace")
+    piece = g.node("piece", "FittingRoomJewelryPlacement", image=head[0], type="necklace", points="0.372,0.535; 0.625,0.535", length_mm=450.0, mm_per_px=1.47)
+    words = g.node("words", "FittingRoomApplyFeedback", state=piece["state"], action="longer", step=10.0, image=head[0])
+    made = g.node("made", "FittingRoomRerenderRegion", old_mask=piece["mask"], new_mask=words["mask"], grow=8)
+    g.node("look", "MaskPreview", mask=made[0])
+    shown += ["piece", "words", "made"]
+
+    g, shown = begin("SiftMatches")
+    person = g.node("photo", "LoadImage", image=photo)
+    patch = g.node("patch", "ImageCrop", image=person[0], width=320, height=300, x=40, y=200)
+    large = g.node("large", "ImageScale", image=patch[0], upscale_method="lanczos", width=400, height=375, crop="disabled")
+    made = g.node("made", "FittingRoomSiftMatches", garment=large[0], person=person[0])
+    save(g, "result", made["drawn"])
+    shown += ["result"]
+
+    g, shown = begin("Curate")
+    pairs = g.node("pairs", "FittingRoomPairs", layout="synthetic", folder="", split="train", limit=6)
+    made = g.node("made", "FittingRoomCurate", pairs=pairs[0], rules="", share=0.5, category="upper")
+    save(g, "result", made["sheet"])
+    shown += ["result"]
+
+    g, shown = begin("DemoPicture")
+    for kind in ("person", "person wearing dress", "upper garment", "head for necklace", "necklace", "room", "armchair"):
+        picture = drawn(g, kind.replace(" ", "_"), kind)
+        save(g, f"saved_{kind.replace(' ', '_')}", picture[0])
+        shown.append(f"saved_{kind.replace(' ', '_')}")
+    return out
+
+
+def row(pictures: list):
+    """Pictures side by side at one height, on grey."""
+    from PIL import Image
+
+    scaled = [p.resize((max(1, round(p.width * HEIGHT / p.height)), HEIGHT), Image.Resampling.LANCZOS) for p in pictures]
+    sheet = Image.new("RGB", (sum(p.width for p in scaled) + GAP * (len(scaled) - 1), HEIGHT), (90, 90, 90))
+    x = 0
+    for picture in scaled:
+        sheet.paste(picture, (x, 0))
+        x += picture.width + GAP
+    return sheet
+
+
+def photograph() -> bytes:
+    """The photograph of an astronaut, 384 x 512, the suit transparent, as a PNG."""
+    import numpy
+    from PIL import Image, ImageDraw
+    from skimage import data
+
+    picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
+    mask = Image.new("L", picture.size, 255)
+    ImageDraw.Draw(mask).polygon([(24, 290), (95, 235), (150, 215), (250, 215), (335, 262), (384, 512), (0, 512)], fill=0)
+    out = io.BytesIO()
+    Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)])).save(out, "PNG")
+    return out.getvalue()
+
+
+def make(client, info: dict, only=()) -> dict[str, bytes]:
+    """{file name: WebP} of the examples."""
+    from PIL import Image
+
+    photo, out = client.upload(photograph(), "fitting_room_help.png"), {}
+    for name, (graph, shown) in examples(info, photo).items():
+        if only and name not in only:
+            continue
+        history = client.run(graph.api())
+        found = {image["node"]: image for image in reversed(client.images(history))}
+        picture = row([Image.open(io.BytesIO(client.download(found[id]))).convert("RGB") for id in shown])
+        data = io.BytesIO()
+        picture.save(data, "WEBP", quality=80, method=6)
+        if data.tell() > LARGEST:
+            raise ValueError(f"the picture of {name} has {data.tell()} bytes; at most {LARGEST} are wanted")
+        out[f"{PREFIX}{name}.webp"] = data.getvalue()
+        say(f"{name}: {data.tell() // 1000} kB")
+    return out
+
+
+def main() -> int:
+    """Run the examples and write the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=())
+    options = parser.parse_args()
+    made, code = pack.enter(__file__, *sys.argv[1:])
+    if made is None:
+        return code
+    pack.load()
+    from fitting_room.tools.server import Server
+
+    folder = pack.ROOT / "web" / "docs" / "img"
+    folder.mkdir(parents=True, exist_ok=True)
+    with Server(made.python, made.comfyui, made.base_directory) as server:
+        for name, data in make(server.client, server.client.object_info(), options.only).items():
+            (folder / name).write_bytes(data)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
