@@ -51,7 +51,7 @@ def test_stages_change_settings_and_data_one_after_the_other():
     ablation = ABLATIONS["igr"]
     whole = ablation.variant("IGR")
     assert settings(ablation, whole, Budget(steps=100), 0, 1).learning_rate == 3e-4 and settings(ablation, whole, Budget(steps=100), 0).learning_rate == 5e-4
-    first, second = (training_source(ablation, whole, Budget(samples=50), stage) for stage in (0, 1))
+    first, second = (training_source(ablation, whole, Budget(samples=50, batch=2), stage) for stage in (0, 1))
     assert (len(first), len(second)) == (50, 10) and first.flaws == 3 and not first.curated and second.curated
     assert not any(second._flawed(i) for i in range(10)) and sum(first._flawed(i) for i in range(50)) == 16
     places = [second._place(i) for i in range(10)]
