@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ from torch import Tensor
 from ..models.method import FittingMethod
 from ..models.registry import METHODS
 from ..models.weights import Header, write_bytes
-from ..training.config import TrainConfig
+from ..training.config import Recipe, TrainConfig, read_recipe
 from ..training.draws import generator
 from ..training.loop import Hooks, Trainer
 from ..training.networks import Networks
@@ -37,6 +38,8 @@ from .world import DRAWN, HELD_OUT, DrawnSource
 TRAIN_SEED = 0
 """Training samples are the world's from here on, the same for all seeds; a run's seed is that of weights, order, timesteps and noise."""
 
+RECIPES = Path(__file__).resolve().parents[1] / "training" / "recipes"
+
 CALM = {"garment_drop": 0.0, "box_masks": 0.0, "hint_drop": 0.0}
 """Options of batches that draw something anew, as they are when results are measured."""
 
@@ -45,8 +48,8 @@ CALM = {"garment_drop": 0.0, "box_masks": 0.0, "hint_drop": 0.0}
 class Budget:
     """What every variant gets: training steps and batch, training samples, held-out samples, sampling steps, picture size."""
 
-    steps: int = 1500
-    batch: int = 16
+    steps: int = 900
+    batch: int = 8
     samples: int = 3000
     held_out: int = 64
     sampling_steps: int = 20
@@ -89,8 +92,7 @@ class Ablation:
     Attributes:
         name, title: for programs, for people. method: kind. paper: which table or figure it is after, and what that says.
         measures: of `measures.MEASURES`. main: the value that decides (of `measures.LABELS`).
-        channels: input channels of the base (4, or wider). vision: kind of the demo image encoder.
-        options, train, data: of all variants. held: options of the held-out source, over `data`. guidance: of sampling. variants: the rows.
+        options, train, data: of all variants, over those of the method's demo recipe (`training/recipes/demo_*.toml`). held: options of the held-out source, over `data`. guidance: of sampling. variants: the rows.
         limits: what this small world cannot tell.
     """
 
@@ -101,14 +103,17 @@ class Ablation:
     measures: tuple[str, ...]
     main: str
     variants: tuple[Variant, ...]
-    channels: int = 4
-    vision: str = "clip"
     options: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     held: Mapping[str, Any] = field(default_factory=dict)
     guidance: float = 2.0
     limits: str = ""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the method's demo weights are trained: model, settings, size of its parts."""
+        return _recipe(self.method)
 
     def variant(self, name: str) -> Variant:
         """By name.
@@ -120,6 +125,11 @@ class Ablation:
         if found is None:
             raise ValueError(f"The ablation '{self.name}' has no variant '{name}'; it has {', '.join(v.name for v in self.variants)}.")
         return found
+
+
+@cache
+def _recipe(method: str) -> Recipe:
+    return read_recipe(RECIPES / f"demo_{method}.toml")
 
 
 class Bench(Protocol):
@@ -146,8 +156,8 @@ class Bench(Protocol):
 def settings(ablation: Ablation, variant: Variant, budget: Budget, seed: int, stage: int = 0) -> TrainConfig:
     """The settings of a variant's stage (0 is the first)."""
     values: dict[str, Any] = {
-        "steps": budget.steps, "batch": budget.batch, "learning_rate": 1e-3, "schedule": "cosine", "warmup": max(1, budget.steps // 20), "beta2": 0.99, "ema": 0.995,
-        "drop": 0.1, "min_snr": 5.0, "width": budget.width, "height": budget.height, "seed": seed, "validate_every": 0, "checkpoint_every": 0, "log_every": 10, "keep": 0,
+        **ablation.recipe.stages[0][1].to_dict(), "steps": budget.steps, "batch": budget.batch, "schedule": "cosine", "warmup": max(1, budget.steps // 20), "width": budget.width,
+        "height": budget.height, "seed": seed, "validate_every": 0, "checkpoint_every": 0, "log_every": 10, "keep": 0,
     }
     for more in (ablation.train, variant.train, *variant.stages[:stage]):
         more = dict(more)
@@ -176,7 +186,9 @@ def held_out_source(ablation: Ablation, budget: Budget) -> DrawnSource:
 def train(bench: Bench, ablation: Ablation, variant: Variant, budget: Budget, seed: int, folder: Path, hooks: Hooks, cache: Path | None):
     """(studio, task with its trained weights in it, notes) of a variant."""
     kind = METHODS[ablation.method]
-    studio, method = bench.start(kind, ablation.channels, variant.vision or ablation.vision, {**ablation.options, **variant.options}, seed)
+    model = ablation.recipe.model
+    options = {**model.get("demo_options", {}), **ablation.options, **variant.options}
+    studio, method = bench.start(kind, int(model.get("in_channels", 4)), variant.vision or model.get("demo_vision", "clip"), options, seed)
     notes = []
     for stage in range(len(variant.stages) + 1):
         config = settings(ablation, variant, budget, seed, stage)
@@ -279,7 +291,7 @@ def run(
 
 
 def _rows_there(path: Path, ablation: Ablation, budget: Budget, bench: Bench) -> dict:
-    identity = {"ablation": ablation.name, "budget": asdict(budget), "train": json.loads(json.dumps(ablation.train)), "base": bench.machine().get("stack", "")}
+    identity = {"ablation": ablation.name, "budget": asdict(budget), "train": settings(ablation, ablation.variants[-1], budget, 0).fingerprint(), "base": bench.machine().get("stack", "")}
     if path.is_file():
         table = json.loads(path.read_text(encoding="utf-8"))
         if table["identity"] != identity:

@@ -10,7 +10,7 @@ UNTRAINED = Variant("untrained", weights="untrained")
 NO_ENCODER = "Image encoders here are small and random, so nothing is learned of what a pretrained one sees."
 SMALL = "One drawn world of twelve colours and nine patterns, at 128 x 96, cannot tell how realism, faces or unusual cuts fare."
 
-IGR_CURATION = {"share": 0.2, "learning_rate": 3e-4, "data": {"curated": True, "share": 0.2}}
+IGR_CURATION = {"share": 0.2, "data": {"curated": True, "share": 0.2}}
 
 igr = Ablation(
     "igr", "IGR: with and without GarmNet, with and without the curated stage", "igr",
@@ -23,15 +23,15 @@ igr = Ablation(
         Variant("without the low-level path", options={"adapter": "none"}, stages=(IGR_CURATION,)),
         Variant("without the curated stage", train={"share": 1.2}),
     ),
-    options={"clip_width": 64, "tokens": 4}, train={"learning_rate": 5e-4}, data={"flaws": 3}, held={"flaws": 0}, guidance=1.5,
+    data={"flaws": 3}, held={"flaws": 0}, guidance=1.5,
     limits=f"{NO_ENCODER} Curation here is exact: a third of the training persons are cut close, and the curated fifth has none of them. {SMALL}",
 )
 
 igr_guidance = Ablation(
     "igr_guidance", "IGR: guidance", "igr", "Table 3: 1.5 and 2.0 are about equal on VITON-HD, 1.0 blurs, 2.5 and more over-saturate.",
     ("flat_garment", "pixels"), "pattern",
-    (Variant("guidance 1.5", guidance=1.5), *(Variant(f"guidance {g:g}", guidance=g, weights="guidance 1.5") for g in (1.0, 2.0, 2.5, 3.0))),
-    options=igr.options, train=igr.train, guidance=1.5, limits=f"One training per seed, sampled at five guidances. {NO_ENCODER} {SMALL}",
+    (Variant("guidance 1.5", guidance=1.5), *(Variant(f"guidance {g:.1f}", guidance=g, weights="guidance 1.5") for g in (1.0, 2.0, 2.5, 3.0))),
+    guidance=1.5, limits=f"One training per seed, sampled at five guidances. {NO_ENCODER} {SMALL}",
 )
 
 
@@ -47,7 +47,6 @@ def _dressing(name: str, title: str, hats: bool) -> Ablation:
             Variant("+ IGL", train={"losses": {"texture": 0.0, "localization": 0.01}}),
             Variant("+ GTL", train={"losses": {"localization": 0.01, "texture": 0.001}}, needs=("dists",)),
         ),
-        options={"rank": 8, "slots": ["upper", "lower", "full", "hat"]}, train={"learning_rate": 1e-3},
         data={"outfit": "separates", "hat": hats, "hats": hats}, guidance=4.0,
         limits="The base encodes garments one by one too (without a LoRA of their slot): the paper's base lays them side by side in one picture, which this code does not do. "
         f"Persons are drawn from noise, so garments are looked for where they usually are; the row of true pictures shows what that costs. {SMALL}",
@@ -57,7 +56,6 @@ def _dressing(name: str, title: str, hats: bool) -> Ablation:
 dressing_two = _dressing("anydressing_two", "AnyDressing: base, GFE, IGL, GTL with two garments", False)
 dressing_three = _dressing("anydressing_three", "AnyDressing: the same with three garments (a hat too)", True)
 
-_HINTED = {"image_width": 64}
 insertion = Ablation(
     "diffuse_to_choose", "Diffuse to Choose: how the hint is joined, and what it is", "diffuse_to_choose",
     "Table 1: FiLM 88.14 and cross-attention 88.01 CLIP score, direct addition 86.94; hint through the VAE 86.97, Canny edges 87.85.",
@@ -71,8 +69,8 @@ insertion = Ablation(
         Variant("Canny hint", options={"source": "canny"}),
         Variant("no hint", options={"hint": "off"}),
     ),
-    channels=9, vision="dinov2", options=_HINTED, train={"base": "full", "learning_rate": 5e-4, "losses": {"perceptual": 0.0}, "drop": 0.2}, guidance=2.0,
-    limits=f"{NO_ENCODER} The whole denoiser learns here, in the paper the hint's pathway. HED edges are left out: their network is not bundled. {SMALL}",
+    guidance=2.0,
+    limits=f"{NO_ENCODER} HED edges are left out: their network is not bundled. {SMALL}",
 )
 
 paint_by_example = Ablation(
@@ -87,7 +85,7 @@ paint_by_example = Ablation(
         Variant("+ perceptual loss", options={"hint": "off"}, train={"losses": {"perceptual": 1e-3}}, needs=("vgg19",)),
         Variant("with the hint"),
     ),
-    channels=9, vision="dinov2", options=_HINTED, train=insertion.train, guidance=2.0,
+    guidance=2.0,
     limits=f"{NO_ENCODER} So the step from CLIP to DINOv2 cannot be seen here, only that from one token to all, and from tokens to the hint. {SMALL}",
 )
 
@@ -104,7 +102,7 @@ jewelry_losses = Ablation(
         Variant("with depth consistency", train={"losses": {"depth": 0.1}}, stages=(_ATV,), needs=("depth",)),
         Variant("with perception", train={"losses": {"perception": 1e-3}}, stages=(_ATV,), needs=("vgg19",)),
     ),
-    train={"base": "full", "learning_rate": 5e-4, "losses": {"depth": 0.0, "perception": 0.0}}, guidance=2.0,
+    train={"losses": {"depth": 0.0, "perception": 0.0}}, guidance=2.0,
     limits=f"Depth consistency and perception look through networks that are not bundled; their rows appear where the files are. {SMALL}",
 )
 
@@ -123,7 +121,6 @@ jewelry_modules = Ablation(
     limits=f"Augmentation is not ablated: this world draws as many samples as one likes. Without zero cross-attention nothing of the encoder reaches the denoiser, so it is the row 'without encoder' too. {SMALL}",
 )
 
-_TRY_ON = {"base": "full", "trainable": "all", "learning_rate": 5e-4}
 try_on = Ablation(
     "sift_vton", "SIFT-VTON against StableVITON, with ATV and without", "sift_vton",
     "Table 1: FID 8.860 against 9.304, KID 1.092 against 1.397, LPIPS equal, SSIM a little lower. Figure 4: attention of SIFT-VTON is concentrated, StableVITON's diffuse.",
@@ -135,7 +132,7 @@ try_on = Ablation(
         Variant("SIFT-VTON, weight 0.0005", train={"share": 1.1, "losses": {"sift": 0.0005}}),
         Variant("SIFT-VTON, weight 0.01", train={"share": 1.1, "losses": {"sift": 0.01}}),
     ),
-    channels=13, options={"image_width": 64}, train=_TRY_ON, data={"hat": False}, guidance=1.5,
+    data={"hat": False}, guidance=1.5,
     limits="Matches are the world's true ones, up to 200 per garment; SIFT finds fewer, and none on plain cloth. Each variant trains from the same start, while the paper starts from StableVITON's released weights "
     f"and gives 160 epochs; so a second, larger weight is shown. {SMALL}",
 )

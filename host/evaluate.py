@@ -36,25 +36,24 @@ class Bench:
 
     def __init__(self, networks, precision: str = "fp32"):
         self.networks, self.precision = networks, precision
-        with torch.inference_mode(False):
-            self.model, self.clip, self.vae, self.stack_trained = demo_stack()
-        self._wide: dict[int, Any] = {}
+        self._stacks: dict[int, tuple] = {}
         self._vision: dict[str, Any] = {}
         networks.device = comfy.model_management.get_torch_device()
 
-    def base(self, channels: int):
-        """The stack's MODEL with this many input channels; added ones start at zero."""
-        if channels not in self._wide:
-            narrow = unet_shape(self.model).in_channels >= channels
-            self._wide[channels] = self.model if narrow else widen(self.model, channels)
-        return self._wide[channels]
+    def stack(self, channels: int) -> tuple:
+        """(MODEL, CLIP, VAE, trained) of the stack with 4 or 9 input channels; other numbers are the former, widened by columns of zeros."""
+        if channels not in self._stacks:
+            with torch.inference_mode(False):
+                model, *others = demo_stack(9 if channels == 9 else 4)
+                self._stacks[channels] = (widen(model, channels) if unet_shape(model).in_channels < channels else model, *others)
+        return self._stacks[channels]
 
     def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any], seed: int) -> tuple[Studio, LoadedMethod]:
         """(studio, untrained method with these options) on the stack."""
         if vision not in self._vision:
             self._vision[vision] = demo_vision(vision)
-        model = self.base(channels)
-        studio = Studio(model, self.vae, self.clip, self._vision[vision], self.precision)
+        model, clip, vae, _ = self.stack(channels)
+        studio = Studio(model, vae, clip, self._vision[vision], self.precision)
         return studio, new_method(method, model, seed, dict(options))
 
     @staticmethod
@@ -66,5 +65,6 @@ class Bench:
         """What it runs on, and which stack."""
         device = comfy.model_management.get_torch_device()
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} processor, {torch.get_num_threads()} threads"
-        stack = f"{'trained' if self.stack_trained else 'untrained, from a seed'}, {fingerprint(self.model)}"
+        model, _, _, trained = self.stack(4)
+        stack = f"{'trained' if trained else 'untrained, from a seed'}, {fingerprint(model)}"
         return {"device": name, "torch": torch.__version__, "python": platform.python_version(), "precision": self.precision, "stack": stack}

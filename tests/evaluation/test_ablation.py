@@ -50,8 +50,12 @@ def test_variants_get_the_same_number_of_steps():
 def test_stages_change_settings_and_data_one_after_the_other():
     ablation = ABLATIONS["igr"]
     whole = ablation.variant("IGR")
-    assert settings(ablation, whole, Budget(steps=100), 0, 1).learning_rate == 3e-4 and settings(ablation, whole, Budget(steps=100), 0).learning_rate == 5e-4
-    first, second = (training_source(ablation, whole, Budget(samples=50), stage) for stage in (0, 1))
+    first, second = (settings(ablation, whole, Budget(steps=100), 0, stage) for stage in (0, 1))
+    assert (first.steps, second.steps) == (100, 20) and first.learning_rate == second.learning_rate == ablation.recipe.stages[0][1].learning_rate
+    atv = ABLATIONS["sift_vton"].variant("StableVITON with ATV")
+    losses = [settings(ABLATIONS["sift_vton"], atv, Budget(steps=100), 0, stage).losses for stage in (0, 1)]
+    assert losses[0]["sift"] == losses[1]["sift"] == 0 and "atv" not in losses[0] and losses[1]["atv"] == 0.001
+    first, second = (training_source(ablation, whole, Budget(samples=50, batch=2), stage) for stage in (0, 1))
     assert (len(first), len(second)) == (50, 10) and first.flaws == 3 and not first.curated and second.curated
     assert not any(second._flawed(i) for i in range(10)) and sum(first._flawed(i) for i in range(50)) == 16
     places = [second._place(i) for i in range(10)]
