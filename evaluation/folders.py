@@ -166,7 +166,7 @@ def read(path: Path) -> Tensor:
     Raises:
         OSError: missing, or no picture; names the file.
     """
-    return torch.from_numpy(to_rgb8(read_picture(path))).movedim(-1, 0).float() / 255
+    return torch.from_numpy(to_rgb8(read_picture(path)).copy()).movedim(-1, 0).float() / 255
 
 
 def resized(picture: Tensor, size: tuple[int, int], how: str = "bilinear") -> Tensor:

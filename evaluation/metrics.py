@@ -26,7 +26,7 @@ from .statistics import Summary, summarise
 FEWEST_FID = 1000
 """A Frechet distance of fewer pictures mostly measures how few they are."""
 
-MS_SSIM_SIDE = 161
+MS_SSIM_SIDE = 176
 """The shortest side at which five scales of an 11 x 11 window fit."""
 
 
@@ -53,7 +53,7 @@ METRICS = {
     m.name: m
     for m in (
         Metric("psnr", "PSNR", "pair", True, "Mean squared error in decibels, over all pixels and channels.", packages=("torchmetrics",)),
-        Metric("ssim", "SSIM", "pair", True, "Structure in 11 x 11 Gaussian windows (sigma 1.5), mean over RGB.", packages=("torchmetrics",)),
+        Metric("ssim", "SSIM", "pair", True, "Structure in 11 x 11 Gaussian windows (sigma 1.5), borders mirrored, mean over RGB.", packages=("torchmetrics",)),
         Metric("ms_ssim", "MS-SSIM", "pair", True, f"SSIM at five scales; sides of at least {MS_SSIM_SIDE} pixels.", packages=("torchmetrics",)),
         Metric("lpips", "LPIPS (AlexNet)", "pair", False, "Distance of AlexNet's features, weighted as people judge.", ("alexnet",), ("torchmetrics",)),
         Metric("lpips_vgg", "LPIPS (VGG-16)", "pair", False, "Distance of VGG-16's features, weighted as people judge.", ("vgg16",), ("torchmetrics",)),
