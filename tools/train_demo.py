@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("draw", "vae", "encode", "denoiser", "stack", "methods")
 METHODS = ("anydressing", "sift_vton", "igr", "diffuse_to_choose", "pm_jewelry")
 SHARES = {"vae": 0.3, "denoiser": 0.7}
+FACTOR = 0.18215
+"""What the host multiplies latents by on their way to the denoiser."""
 HELD = {"person": 256, "jewelry": 64, "insertion": 64}
 """Samples that are never trained on, for numbers and pictures."""
 
@@ -63,31 +65,29 @@ class NarrowVae:
 
     def __init__(self, net):
         import torch
-        from fitting_room.training.stack.autoencoder import SCALE
-
         class Decoder(torch.nn.Module):
             def __init__(self):
                 super().__init__()
                 self.net = net
 
             def decode(self, latents):
-                return self.net.decoder(latents * SCALE) * 2 - 1
+                return self.net.decode(latents * FACTOR) * 2 - 1
 
-        self.net, self.scale, self.first_stage_model = net, SCALE, Decoder()
+        self.net, self.first_stage_model = net, Decoder()
 
     def encode(self, pictures):
         """Latents (B,4,H/8,W/8)."""
         import torch
 
         with torch.no_grad():
-            return self.net.encode(pictures[..., :3].movedim(-1, 1).to(next(self.net.parameters()))) / self.scale
+            return self.net.encode(pictures[..., :3].movedim(-1, 1).to(next(self.net.parameters()))) / FACTOR
 
     def decode(self, latents):
         """Pictures (B,H,W,3)."""
         import torch
 
         with torch.no_grad():
-            return self.net.decoder(latents.to(next(self.net.parameters())) * self.scale).clamp(0, 1).movedim(1, -1)
+            return self.net.decode(latents.to(next(self.net.parameters())) * FACTOR).clamp(0, 1).movedim(1, -1)
 
 
 class Run:

@@ -5,9 +5,7 @@ hole have zeros in the last five channels, so the U-Net of four channels is the 
 
 Rows with a garment go through AnyDressing's second attention (Eq. 6 of the paper) on features of the U-Net itself, so that
 self-attention learns to say where a pattern is, and to be asked: what SD1.5 has learned from billions of pictures, and a net this small would
-not find while frozen. Loss: min-SNR weighted noise error (gamma 5); where there is a hole, places outside count a tenth. Beside it stands the error of
-the mean over 4 x 4 cells and over the picture: at t = 999 a clean latent is the noise error times 15, and a small net with group norms
-learns last what decides every colour, the mean. Without this term pictures from nothing come out in one glaring colour.
+not find while frozen. Loss: min-SNR weighted noise error (gamma 5); where there is a hole, places outside count a tenth.
 """
 
 from __future__ import annotations
@@ -24,12 +22,11 @@ from torch import Tensor, nn
 
 from ...models.parts.reference import Reference
 from ..diffusion import Schedule
+from .autoencoder import SPREAD
 from .text import TextEncoder
 
 BETAS = (0.9, 0.99)
 SNR_CAP = 5.0
-CELLS, WHOLE = 2.0, 2.0
-"""How much the error's means count, beside the error itself."""
 OUTSIDE = 0.1
 """Weight of places outside the hole."""
 
@@ -182,7 +179,7 @@ def fit(
     if start is not None:
         optimizer.load_state_dict(start.optimizer)
     alphas = schedule.abar.float()
-    snr = alphas / (1 - alphas)
+    snr = SPREAD**2 * alphas / (1 - alphas)
     by_time = snr.clamp(max=SNR_CAP) / snr
     device = next(iter(parameters.values())).device
     before, step, samples, begun, last = (start.seconds, start.step, start.samples) + (time.monotonic(),) * 2 if start else (0.0, 0, 0, *(time.monotonic(),) * 2)
@@ -201,7 +198,7 @@ def fit(
         a = alphas[t].view(-1, 1, 1, 1).to(device)
         garment = None if rows.garment is None else rows.garment.to(device)
         eps = model.eps(a.sqrt() * z0 + (1 - a).sqrt() * noise, t, model.text(rows.text.to(device)), hole, garment, kept if garment is not None else None)
-        error = noise_error(eps - noise, rows.weight.to(device))
+        error = ((eps - noise).square() * rows.weight.to(device)).mean((1, 2, 3))
         loss = (error * by_time[t].to(device)).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -218,17 +215,6 @@ def fit(
             last = time.monotonic()
             keep(_progress(model, ema, optimizer, used, samples, step))
     return _progress(model, ema, optimizer, before + time.monotonic() - begun, samples, step)
-
-
-def noise_error(error: Tensor, weight: Tensor) -> Tensor:
-    """(B,): mean square of a noise error (B,4,h,w), weighted per place (B,1,h,w), and of its means over 4 x 4 cells and over everything.
-
-    A mean over n places of an error without pattern has an n-th of its square, so the means count 16 * CELLS and h w * WHOLE times theirs.
-    """
-    weighted = error * weight.sqrt()
-    cells, whole = F.avg_pool2d(weighted, 4), weighted.mean((2, 3))
-    places = error.shape[-2] * error.shape[-1]
-    return weighted.square().mean((1, 2, 3)) + 16 * CELLS * cells.square().mean((1, 2, 3)) + places * WHOLE * whole.square().mean(1)
 
 
 def _progress(model, ema, optimizer, seconds, samples, step) -> Progress:
@@ -269,7 +255,7 @@ def sample(model: Model, schedule: Schedule, text: Tensor, empty: Tensor, hole: 
         both = None if garment is None else garment.repeat(2, 1, 1, 1)
         conditional, plain = model.eps(x.repeat(2, 1, 1, 1), t.expand(2 * rows), tokens, hole.repeat(2, 1, 1, 1), both, kept).chunk(2)
         eps = plain + guidance * (conditional - plain)
-        clean = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-4.5, 4.5)
+        clean = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-4.5 * SPREAD, 4.5 * SPREAD)
         inside = hole[:, :1] + (hole[:, 1:].abs().sum((1, 2, 3), keepdim=True) == 0)
         clean = inside * clean + (1 - inside) * hole[:, 1:]
         x = b.sqrt() * clean + (1 - b).sqrt() * (x - a.sqrt() * clean) / (1 - a).sqrt()
