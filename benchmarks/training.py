@@ -49,9 +49,9 @@ def main() -> int:
     pack.load_host(made.comfyui, *(() if device == "cuda" else ("--cpu",)), "--use-pytorch-cross-attention")
     from fitting_room.benchmarks import machine
 
-    kept = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    before = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     parts = {"speed": lambda: speed(options.rounds, options.steps), "kept": kept, "cache": cache, "memory": memory}
-    result = {k: (make() if options.only in (None, k) else kept.get(k)) for k, make in parts.items()}
+    result = {k: (make() if options.only in (None, k) else before.get(k)) for k, make in parts.items()}
     result["machine"] = machine.describe(device)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
