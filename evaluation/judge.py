@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..data.synthetic.palette import COLOURS
 from ..data.synthetic.textures import PATTERNS
+from ..models.parts.layers import Layers
 from ..models.weights import WeightsError, write_tensors
 
 WEIGHTS = Path(__file__).resolve().with_name("judge.safetensors")
@@ -52,11 +53,11 @@ class Judge(nn.Module):
 
     def __init__(self, width: int = 24):
         super().__init__()
-        self.width = width
+        self.width, made = width, Layers()  # a small net of its own, outside the host's memory management
         plan = ((4, width, 5, 2), (width, 2 * width, 3, 2), (2 * width, 4 * width, 3, 2), (4 * width, 3 * width, 3, 1))  # inputs, outputs, kernel, stride
-        self.stages = nn.ModuleList(nn.Sequential(nn.Conv2d(a, b, k, s, k // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b, k, s in plan)
+        self.stages = nn.ModuleList(nn.Sequential(made.conv(a, b, k, s, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b, k, s in plan)
         features = 3 * sum(b for _, b, _, _ in plan) + len(VIEWS)
-        self.pattern, self.colour = nn.Linear(features, len(PATTERNS)), nn.Linear(features, len(COLOUR_NAMES))
+        self.pattern, self.colour = made.linear(features, len(PATTERNS)), made.linear(features, len(COLOUR_NAMES))
 
     def scores(self, crops: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of patterns (N,9) and colours (N,12) before the softmax, of crops (N,4,48,48) and view numbers (N,) from `crop`."""

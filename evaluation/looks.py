@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ..models.parts.layers import Layers
 from ..models.weights import read_foreign
 from ..training.networks import FILES, FOLDER, Networks, Wanted, find_file
 
@@ -252,7 +253,7 @@ class AestheticHead(nn.Module):
 
     def __init__(self):
         super().__init__()
-        linear = [nn.Linear(a, b) for a, b in zip(HEAD, HEAD[1:])]
+        linear = [Layers().linear(a, b) for a, b in zip(HEAD, HEAD[1:])]
         idle = nn.Identity()  # dropout, in training
         self.layers = nn.Sequential(linear[0], idle, linear[1], idle, linear[2], idle, linear[3], linear[4])
 

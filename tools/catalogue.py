@@ -157,7 +157,7 @@ def _connect(ray, options) -> None:
         if options.address:
             ray.init(address=options.address, **shared)
         else:
-            cpus = max(os.cpu_count() or 1, int(options.workers[1] * options.cpus) + 1)  # one for reading, or nothing would begin
+            cpus = max(os.cpu_count() or 1, int(options.workers[1] * options.cpus) + 2)  # two for reading and hashing
             ray.init(num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **shared)
     except Exception as error:  # Ray raises what it likes here
         raise OSError(f"there is no Ray cluster ({str(error).strip().splitlines()[-1]}); on a busy machine try again") from error

@@ -207,7 +207,7 @@ class Worker:
         for name in ("input", "output"):  # of its own: two servers would read what the other is still writing
             (self.scratch / name).mkdir()
         return Server(made.python, made.comfyui, made.base_directory, cpu=not self.job.gpus, input_directory=self.scratch / "input",
-                      output_directory=self.scratch / "output", startup_s=STARTUP_S).start()
+                      output_directory=self.scratch / "output", startup_s=STARTUP_S, scratch_directory=self.scratch).start()
 
     def _stop(self) -> None:
         server, self.server = self.server, None

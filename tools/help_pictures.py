@@ -21,24 +21,41 @@ HEIGHT, GAP, LARGEST = 220, 6, 60_000
 PREFIX = "FittingRoom"
 
 
-def examples(info: dict, photo: str) -> dict:
-    """{node: (graph, ids of the nodes whose pictures are shown, from left to right)}."""
-    from fitting_room.workflows.graph import Graph
+class Examples:
+    """The graphs of the example pictures, and which of their nodes' pictures are shown."""
 
-    out = {}
+    def __init__(self, info: dict, photo: str):
+        self.info, self.photo, self.found = info, photo, {}
 
-    def begin(name):
-        g = Graph(f"help_{name}", info, "A help page's picture.")
-        out[name] = (g, [])
-        return g, out[name][1]
+    def begin(self, name: str):
+        """An empty graph for a node, and the list of ids whose pictures are shown from left to right."""
+        from fitting_room.workflows.graph import Graph
 
-    def drawn(g, id, kind, seed=7):
-        # another size in each example: what ComfyUI has in its cache shows no picture again
-        width = 240 + 8 * len(out)
+        self.found[name] = (Graph(f"help_{name}", self.info, "A help page's picture."), [])
+        return self.found[name]
+
+    def drawn(self, g, id, kind, seed=7):
+        """A drawn picture; of another size in each example, as what ComfyUI has in its cache shows no picture again."""
+        width = 240 + 8 * len(self.found)
         return g.node(id, "FittingRoomDemoPicture", kind=kind, seed=seed, width=width, height=width // 6 * 8)
 
-    def save(g, id, image):
-        g.node(id, "SaveImage", images=image, filename_prefix="fitting_room/help")
+
+def save(g, id: str, image) -> None:
+    """Show this image."""
+    g.node(id, "SaveImage", images=image, filename_prefix="fitting_room/help")
+
+
+def examples(info: dict, photo: str) -> dict:
+    """{node: (graph, ids of the nodes whose pictures are shown, from left to right)}."""
+    made = Examples(info, photo)
+    masks_and_hints(made)
+    maps_and_jewelry(made)
+    return made.found
+
+
+def masks_and_hints(made: Examples) -> None:
+    """Masks, edges, crops and hints, on the photograph and on drawn people."""
+    begin, drawn, photo = made.begin, made.drawn, made.photo
 
     g, shown = begin("AgnosticMask")
     person = g.node("photo", "LoadImage", image=photo)
@@ -51,8 +68,8 @@ def examples(info: dict, photo: str) -> dict:
         g, shown = begin(name)
         person = g.node("photo", "LoadImage", image=photo)
         save(g, "given", person[0])
-        made = g.node("made", f"{PREFIX}{name}", image=person[0], **more)
-        save(g, "result", made[0])
+        seen = g.node("made", f"{PREFIX}{name}", image=person[0], **more)
+        save(g, "result", seen[0])
         shown += ["given", "result"]
 
     g, shown = begin("CropRegion")
@@ -74,8 +91,8 @@ def examples(info: dict, photo: str) -> dict:
         g, shown = begin(name)
         scene = drawn(g, "scene", "person")
         first = g.node("mask", "MaskToImage", mask=scene[1])
-        made = g.node("made", f"{PREFIX}{name}", mask=scene[1], **({"mode": "box", "seed": 0} if name == "MaskAugment" else {}))
-        second = g.node("made_picture", "MaskToImage", mask=made["MASK"])
+        other = g.node("made", f"{PREFIX}{name}", mask=scene[1], **({"mode": "box", "seed": 0} if name == "MaskAugment" else {}))
+        second = g.node("made_picture", "MaskToImage", mask=other["MASK"])
         for id, image in (("given", scene[0]), ("mask_picture", first[0]), ("result", second[0])):
             save(g, id, image)
         shown += ["given", "mask_picture", "result"]
@@ -86,6 +103,11 @@ def examples(info: dict, photo: str) -> dict:
     for id, image in (("given", scene[0]), ("garment", product[0]), ("result", hint["preview"])):
         save(g, id, image)
     shown += ["given", "garment", "result"]
+
+
+def maps_and_jewelry(made: Examples) -> None:
+    """Depth, jewelry, matches, curation and what can be drawn."""
+    begin, drawn, photo = made.begin, made.drawn, made.photo
 
     g, shown = begin("Depth")
     head = drawn(g, "head", "head for necklace")
@@ -110,22 +132,22 @@ def examples(info: dict, photo: str) -> dict:
     head = drawn(g, "head", "head for necklace")
     piece = g.node("piece", "FittingRoomJewelryPlacement", image=head[0], type="necklace", points="0.372,0.535; 0.625,0.535", length_mm=450.0, mm_per_px=1.47)
     words = g.node("words", "FittingRoomApplyFeedback", state=piece["state"], action="longer", step=10.0, image=head[0])
-    made = g.node("made", "FittingRoomRerenderRegion", old_mask=piece["mask"], new_mask=words["mask"], grow=8)
-    g.node("look", "MaskPreview", mask=made[0])
+    region = g.node("made", "FittingRoomRerenderRegion", old_mask=piece["mask"], new_mask=words["mask"], grow=8)
+    g.node("look", "MaskPreview", mask=region[0])
     shown += ["piece", "words", "made"]
 
     g, shown = begin("SiftMatches")
     person = g.node("photo", "LoadImage", image=photo)
     patch = g.node("patch", "ImageCrop", image=person[0], width=320, height=300, x=40, y=200)
     large = g.node("large", "ImageScale", image=patch[0], upscale_method="lanczos", width=400, height=375, crop="disabled")
-    made = g.node("made", "FittingRoomSiftMatches", garment=large[0], person=person[0])
-    save(g, "result", made["drawn"])
+    found = g.node("made", "FittingRoomSiftMatches", garment=large[0], person=person[0])
+    save(g, "result", found["drawn"])
     shown += ["result"]
 
     g, shown = begin("Curate")
     pairs = g.node("pairs", "FittingRoomPairs", layout="synthetic", folder="", split="train", limit=6)
-    made = g.node("made", "FittingRoomCurate", pairs=pairs[0], rules="", share=0.5, category="upper")
-    save(g, "result", made["sheet"])
+    kept = g.node("made", "FittingRoomCurate", pairs=pairs[0], rules="", share=0.5, category="upper")
+    save(g, "result", kept["sheet"])
     shown += ["result"]
 
     g, shown = begin("DemoPicture")
@@ -133,7 +155,6 @@ def examples(info: dict, photo: str) -> dict:
         picture = drawn(g, kind.replace(" ", "_"), kind)
         save(g, f"saved_{kind.replace(' ', '_')}", picture[0])
         shown.append(f"saved_{kind.replace(' ', '_')}")
-    return out
 
 
 def row(pictures: list):

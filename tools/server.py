@@ -47,14 +47,15 @@ class Server:
 
     python, comfyui, base_directory: as tools/setup.py returns them. cpu: None asks torch whether there is an accelerator.
     output_directory, input_directory: instead of those of the base directory. arguments: more flags for ComfyUI, such as
-    "--novram". startup_s: how long it may take to answer first.
+    "--novram". startup_s: how long it may take to answer first. scratch_directory: where its temporary folder is made (the
+    system's place).
     """
 
     def __init__(self, python, comfyui, base_directory, *, output_directory=None, input_directory=None, cpu=None, arguments=(),
-                 pack=PACK, startup_s=300.0):
+                 pack=PACK, startup_s=300.0, scratch_directory=None):
         self.python, self.comfyui, self.base_directory = str(python), Path(comfyui), Path(base_directory)
         self.port, self.startup_s, self.process = _free_port(), startup_s, None
-        self.scratch = None
+        self.scratch, self.scratch_directory = None, scratch_directory
         self._flags = self._choose_flags(pack, _without_accelerator() if cpu is None else cpu, output_directory, input_directory)
         self._flags += [str(argument) for argument in arguments]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -73,7 +74,7 @@ class Server:
 
     def start(self) -> "Server":
         """Start the process and wait until it answers; ServerError with the end of its log when it does not."""
-        self.scratch = Path(tempfile.mkdtemp(prefix="fitting-room-server-"))  # ComfyUI empties its temp folder, so each has its own
+        self.scratch = Path(tempfile.mkdtemp(prefix="fitting-room-server-", dir=self.scratch_directory))  # ComfyUI empties its temp folder, so each has its own
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
         command = [self.python, "-c", LAUNCH, str(self.scratch), str(self.comfyui / "main.py"), *self._flags,
                    "--temp-directory", str(self.scratch)]

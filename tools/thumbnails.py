@@ -72,7 +72,7 @@ def run(client, graph, steps: int | None) -> list:
             node["inputs"]["steps"] = min(node["inputs"]["steps"], steps)
     history = client.run(prompt, progress=lambda node, step, total: bar(graph.name[:12], prompt, node, step, total))
     sys.stderr.write("\n")
-    found = [image for image in client.images(history) if image["node"] in prompt]
+    found = sorted((i for i in client.images(history) if i["node"] in prompt), key=lambda i: list(prompt).index(i["node"]))
     best = [i for i in found if i["node"].startswith("result")] or [i for i in found if prompt[i["node"]]["class_type"] in SHOWN] or found
     if not best:
         raise ValueError(f"{graph.name} shows no picture at its end")

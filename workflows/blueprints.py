@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import NAMESPACE_URL, uuid5
 
-from .graph import Graph, Node, Output, boxes, canvas_node, field_spec, join
+from .graph import Graph, Node, boxes, canvas_node, join
 from .layout import TITLE
 from .recipes import dressing, insert, jewelry, tryoff, tryon
+from .schema import Output, field_spec
 
 ENTRY, EXIT = -10, -20  # what the frontend calls a subgraph's own two ends
 ROW, END_WIDTH, END_GAP = 20, 140, 120

@@ -15,23 +15,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .layout import arrange
+from .schema import WIDGETS, Output, complete, kind_of, options_of, specs_of
 from .sizes import size
 
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 PAGES = "https://github.com/fitting-room/fitting-room/tree/main/web/docs"
 PAPERS = {  # what the notes link to, by the last part of a node's category
     "AnyDressing": "2412.04146", "IGR": "2412.11513", "Diffuse to Choose": "2401.13795", "SIFT-VTON": "2605.01296",
 }
 COLOURS = ("#3f789e", "#8a6d3b", "#5b7f3a", "#7a4e8a", "#3a7f7a", "#88523f")
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a node, to be given as an input of another."""
-
-    node: "Node"
-    slot: int
-    type: str
 
 
 @dataclass
@@ -76,7 +67,7 @@ class Graph:
         if any(n.id == id for n in self.nodes):
             raise ValueError(f"{self.name}: two nodes have the id {id}")
         entry = self.info[type]
-        node = Node(id, type, title or entry.get("display_name") or type, group or "Workflow", _complete(self.name, id, entry, inputs), entry)
+        node = Node(id, type, title or entry.get("display_name") or type, group or "Workflow", complete(self.name, id, entry, inputs), entry)
         self.nodes.append(node)
         return node
 
@@ -89,15 +80,15 @@ class Graph:
         node = self.node(id, "LoadImage", title=title, group=group, image=file)
         entry = self.info["FittingRoomDemoPicture"]
         node.canvas_type, node.canvas_entry, node.canvas_slots = "FittingRoomDemoPicture", entry, {0: output}
-        node.canvas_inputs = _complete(self.name, id, entry, {"kind": kind, "width": width, "height": height, "seed": seed})
+        node.canvas_inputs = complete(self.name, id, entry, {"kind": kind, "width": width, "height": height, "seed": seed})
         self.param(id, node, "image", meaning)
         return node
 
     def param(self, name: str, node: Node, input: str, meaning: str) -> None:
         """Declare what a program sets: listed in workflows/api/params.json."""
-        spec = _specs(node.entry)[input]
+        spec = specs_of(node.entry)[input]
         self.params[name] = {
-            "node": node.id, "input": input, "type": "IMAGE FILE" if node.type == "LoadImage" else _kind(spec),
+            "node": node.id, "input": input, "type": "IMAGE FILE" if node.type == "LoadImage" else kind_of(spec),
             "default": node.inputs[input], "meaning": meaning,
         }
 
@@ -154,84 +145,6 @@ class Graph:
         return arrange(groups, {n.id: _size(n) for n in nodes}, feeds, self.notes if notes else {}, about)
 
 
-# ---- inputs ------------------------------------------------------------------------------------------------------------
-
-
-def _specs(entry: dict) -> dict:
-    return {name: spec for part in ("required", "optional") for name, spec in entry["input"].get(part, {}).items()}
-
-
-def _kind(spec) -> str:
-    return "COMBO" if isinstance(spec[0], list) else spec[0]
-
-
-def _options(spec) -> dict:
-    return spec[1] if len(spec) > 1 else {}
-
-
-def _choices(spec) -> list:
-    return spec[0] if isinstance(spec[0], list) else _options(spec).get("options", [])
-
-
-def input_specs(entry: dict) -> dict[str, tuple[str, dict]]:
-    """(type, options) of every input of a node, as ComfyUI describes it; the options hold the choices of a COMBO."""
-    return {name: (_kind(spec), {**_options(spec), **({"options": spec[0]} if isinstance(spec[0], list) else {})}) for name, spec in _specs(entry).items()}
-
-
-def choices(options: dict) -> list:
-    """The choices of a COMBO."""
-    return options.get("options", [])
-
-
-def field_spec(node: Node, name: str) -> tuple:
-    """(type, options) of a node's input as ComfyUI describes it.
-
-    Raises:
-        KeyError: the node has no such input.
-    """
-    spec = _specs(node.entry)[name]
-    return _kind(spec), _options(spec)
-
-
-def _complete(workflow: str, id: str, entry: dict, given: dict) -> dict:
-    """Inputs with defaults filled in, checked against the node's schema; growing lists become numbered inputs."""
-    specs, required = _specs(entry), set(entry["input"].get("required", {}))
-    where = f"{workflow}: node {id} ({entry['name']})"
-    if unknown := set(given) - set(specs):
-        raise ValueError(f"{where} has no input {sorted(unknown)}; it takes {sorted(specs)}")
-    out = {}
-    for name, spec in specs.items():
-        value = given.get(name, _options(spec).get("default"))
-        if name not in given and value is None and _kind(spec) == "COMBO" and _choices(spec):
-            value = _choices(spec)[0]
-        if value is None:
-            if name in required:
-                raise ValueError(f"{where} needs the input {name}")
-        elif _kind(spec) == "COMFY_AUTOGROW_V3":
-            template = _options(spec)["template"]
-            names = template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])]
-            for number, item in enumerate(value):
-                out[f"{name}.{names[number]}"] = item
-        else:
-            _check(where, name, spec, value)
-            out[name] = value
-    return out
-
-
-def _check(where: str, name: str, spec, value) -> None:
-    kind, options = _kind(spec), _options(spec)
-    if isinstance(value, Output):
-        accepted = set(str(kind).split(","))
-        if value.type != kind and not accepted & set(str(value.type).split(",")) and "*" not in (kind, value.type):
-            raise ValueError(f"{where}: {name} takes {kind}, and {value.node.id} gives {value.type}")
-    elif kind not in WIDGETS:
-        raise ValueError(f"{where}: {name} is a socket of {kind} and got the value {value!r}")
-    elif kind == "COMBO" and not options.get("image_upload") and value not in _choices(spec):
-        raise ValueError(f"{where}: {name} is {value!r}, not one of {_choices(spec)}")
-    elif kind in ("INT", "FLOAT") and not options.get("min", value) <= value <= options.get("max", value):
-        raise ValueError(f"{where}: {name} is {value}, outside {options.get('min')}..{options.get('max')}")
-
-
 # ---- the canvas --------------------------------------------------------------------------------------------------------
 
 
@@ -243,8 +156,8 @@ def canvas_node(node: Node, number: int, place, links: list, origin) -> dict:
     entry, kind = node.canvas_entry or node.entry, node.canvas_type or node.type
     values, slots, widgets = node.canvas_inputs if node.canvas_type else node.inputs, [], []
     for name, spec in _canvas_inputs(entry, values):
-        value, type_ = values.get(name), _kind(spec)
-        is_widget = type_ in WIDGETS and not _options(spec).get("forceInput")
+        value, type_ = values.get(name), kind_of(spec)
+        is_widget = type_ in WIDGETS and not options_of(spec).get("forceInput")
         if isinstance(value, Output) or not is_widget:
             slot = {"name": name, "type": type_, "link": None}
             if "." in name:
@@ -256,10 +169,10 @@ def canvas_node(node: Node, number: int, place, links: list, origin) -> dict:
                 slot["link"] = len(links)
             slots.append(slot)
         if is_widget:
-            widgets.append(_options(spec).get("default") if isinstance(value, Output) else value)
+            widgets.append(options_of(spec).get("default") if isinstance(value, Output) else value)
             if _has_control(name, spec):
                 widgets.append("fixed")
-            if _options(spec).get("image_upload"):
+            if options_of(spec).get("image_upload"):
                 widgets.append("image")
     outputs = [{"name": n, "type": t, "links": None} for n, t in zip(entry["output_name"], entry["output"])]
     pack = "fitting-room" if kind.startswith("FittingRoom") else "comfy-core"
@@ -290,11 +203,11 @@ def boxes(groups: dict) -> list[dict]:
 
 def _canvas_inputs(entry: dict, values: dict):
     """The node's inputs in schema order, growing lists expanded with one free place."""
-    for name, spec in _specs(entry).items():
-        if _kind(spec) != "COMFY_AUTOGROW_V3":
+    for name, spec in specs_of(entry).items():
+        if kind_of(spec) != "COMFY_AUTOGROW_V3":
             yield name, spec
             continue
-        template = _options(spec)["template"]
+        template = options_of(spec)["template"]
         inner = next(iter({**template["input"].get("required", {}), **template["input"].get("optional", {})}.values()))
         used = [k for k in values if k.startswith(f"{name}.")]
         free = (template.get("names") or [f"{template['prefix']}{i}" for i in range(template["max"])])[len(used) : len(used) + 1]
@@ -304,7 +217,7 @@ def _canvas_inputs(entry: dict, values: dict):
 
 def _has_control(name: str, spec) -> bool:
     """Whether the frontend puts "control after generate" under a field: where it is asked for, and under every seed."""
-    return bool(_options(spec).get("control_after_generate", name in ("seed", "noise_seed") and _kind(spec) == "INT"))
+    return bool(options_of(spec).get("control_after_generate", name in ("seed", "noise_seed") and kind_of(spec) == "INT"))
 
 
 def _canvas_note(number: int, title: str, text: str, place) -> dict:
@@ -317,5 +230,5 @@ def _canvas_note(number: int, title: str, text: str, place) -> dict:
 def _size(node: Node) -> tuple[float, float]:
     entry, kind = node.canvas_entry or node.entry, node.canvas_type or node.type
     specs = list(_canvas_inputs(entry, node.canvas_inputs if node.canvas_type else node.inputs))
-    widgets = [{**_options(s), "text": _kind(s) == "STRING", "control_after_generate": _has_control(name, s)} for name, s in specs if _kind(s) in WIDGETS and not _options(s).get("forceInput")]
+    widgets = [{**options_of(s), "text": kind_of(s) == "STRING", "control_after_generate": _has_control(name, s)} for name, s in specs if kind_of(s) in WIDGETS and not options_of(s).get("forceInput")]
     return size(kind, node.title, max(len(specs) - len(widgets), len(entry["output"])), widgets)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from html import escape
 
-from .graph import WIDGETS, Graph, Node, Output, choices, input_specs
+from .graph import Graph, Node
+from .schema import WIDGETS, Output, input_specs
 
 WIDTH, ROW, TITLE_ROW, PAD, NAME = 380, 22, 30, 10, 118  # narrow: the frontend shows it in a side panel
 COLOURS = {"IMAGE": "#64b5f6", "MASK": "#81c784", "MODEL": "#b39ddb", "CLIP": "#ffd500", "VAE": "#ff6e6e", "CONDITIONING": "#ffa931", "LATENT": "#ff9cf9",
@@ -114,7 +115,7 @@ def takes(name: str, kind: str, options: dict) -> str:
     if kind == "COMBO":
         if name in FILES:
             return "a file"
-        known = [f"{c}" for c in choices(options)]
+        known = [f"{c}" for c in options.get("options", [])]
         shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
         return _cell(f"{shown}; {default}" if default is not None else shown)
     if kind == "STRING":

@@ -147,3 +147,14 @@ def test_packed_weights_come_back_within_a_step(tmp_path):
     header = weights.Header("anydressing")
     read = weights.read(weights.write(tmp_path / "f.safetensors", packed, header))[1]
     assert all(torch.equal(read[k], v) for k, v in back.items())
+
+
+def test_an_error_of_the_mean_counts_more_than_one_without_pattern():
+    from fitting_room.training.stack.denoiser import CELLS, WHOLE, noise_error
+
+    torch.manual_seed(0)
+    one, white = torch.ones(1, 1, 16, 12), torch.randn(64, 4, 16, 12)
+    assert torch.allclose(noise_error(torch.ones(1, 4, 16, 12), one), torch.tensor(1 + 16 * CELLS + 192 * WHOLE))
+    assert abs(float(noise_error(white, one.expand(64, -1, -1, -1)).mean()) - (1 + CELLS + WHOLE)) < 0.3
+    checks = (torch.arange(16)[:, None] + torch.arange(12)[None]).remainder(2) * 2.0 - 1
+    assert torch.allclose(noise_error(checks.expand(1, 4, -1, -1), one), torch.tensor(1.0))
