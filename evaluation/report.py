@@ -66,7 +66,7 @@ def markdown(ablation: Ablation, table: dict, notes: str = "") -> str:
         f"Mean +- standard deviation over {len(seeds)} seeds of training; {budget['steps']} steps of {budget['batch']}, {budget['samples']} drawn samples, measured on {budget['held_out']} others, "
         f"{budget['sampling_steps']} sampling steps, {budget['width']} x {budget['height']}. Stack: {table['machine'].get('stack', 'unknown')}. Machine: {table['machine'].get('device', 'unknown')}.",
         *(f"Left out: {name}, {why}" for name, why in table["left_out"].items()), "",
-        f"`python3 tools/ablation.py {ablation.name} --seeds {len(seeds)} --steps {budget['steps']} --batch {budget['batch']} --samples {budget['samples']} --held-out {budget['held_out']}`", "",
+        f"`python3 tools/ablation.py {ablation.name} --seeds {len(seeds)} --steps {budget['steps']} --batch {budget['batch']} --samples {budget['samples']} --held-out {budget['held_out']} --sampling-steps {budget['sampling_steps']}`", "",
     ]
     return "\n".join([*lines, *([notes.strip(), ""] if notes.strip() else []), f"What this cannot tell: {ablation.limits}", ""])
 
