@@ -262,7 +262,7 @@ def read_foreign(path: str | os.PathLike) -> dict[str, Tensor]:
     path = Path(path)
     with open(path, "rb") as stream:
         start = stream.read(9)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    if _pickled(start):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=start[:2] == b"PK")
         except Exception as error:
@@ -304,14 +304,22 @@ def _looks_like(path: Path) -> str:
     return "so what it holds is unknown" if family is None else f"and its keys are those of {family.label}"
 
 
+def _pickled(start: bytes) -> bool:
+    """Whether nine bytes begin a pickle or an archive of one.
+
+    A safetensors file begins with the length of its header, eight bytes that may be anything (0x80 first, as in a pickle), and the header's brace.
+    """
+    return start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80")
+
+
 def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise WeightsError(f"The file '{path.name}' does not exist any more; refresh the list of files, or put it back.")
     with open(path, "rb") as stream:
-        start = stream.read(2)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = stream.read(9)
+    if _pickled(start):
         raise WeightsError(
             f"'{path.name}' is a pickle (.pt, .pth, .ckpt), which can carry code, and is not opened here; "
             "convert it with the node Convert Weights, or ask for a safetensors file."

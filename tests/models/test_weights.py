@@ -101,3 +101,13 @@ def test_a_file_may_be_read_by_others_as_any_other_file(tmp_path):
     (tmp_path / "any").write_text("x")
     path = weights.write(tmp_path / "x.safetensors", TENSORS, Header("igr"))
     assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_a_header_of_any_length_is_no_pickle(tmp_path):
+    """The first byte of a safetensors file is the low byte of its header's length; 0x80 is also how a pickle begins."""
+    starts = set()
+    for length in range(0, 300, 3):
+        path = weights.write(tmp_path / "x.safetensors", TENSORS, Header("igr", trained="x" * length))
+        starts.add(path.read_bytes()[0])
+        assert weights.read_header(path).trained == "x" * length
+    assert 0x80 in starts
