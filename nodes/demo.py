@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..host import DEMO_OPTIONS, demo_controlnet, demo_lora, demo_method, demo_stack, io
+from ..host import DEMO_OPTIONS, demo_controlnet, demo_lora, demo_method, demo_stack, io, ui
 from ..models.registry import METHODS
 from .sockets import Method
 
@@ -60,7 +60,9 @@ class DemoMethod(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, method):
-        return io.NodeOutput(demo_method(model, METHODS[method])[0])
+        made, trained = demo_method(model, METHODS[method])
+        about = made.header.describe() if trained else f"No demo weights of {METHODS[method].label} are bundled yet: an untrained start."
+        return io.NodeOutput(made, ui=ui.PreviewText(about))
 
 
 class DemoControlNet(io.ComfyNode):

@@ -32,22 +32,23 @@ class Job:
 
     name: str
     workflow: str
+    method: str
     shows: str
     pictures: dict[str, str]
     values: dict = field(default_factory=dict)
 
 
 JOBS = [
-    Job("dressed", "dress_two_garments", "AnyDressing: a new person, from a prompt, in the two given garments",
+    Job("dressed", "dress_two_garments", "anydressing", "AnyDressing: a new person, from a prompt, in the two given garments",
         {"upper_image": "upper garment", "lower_image": "lower garment"}),
-    Job("photograph", "dress_given_person", "AnyDressing: a photograph, repainted inside the mask only (the demo weights know drawings, not photographs)",
+    Job("photograph", "dress_given_person", "anydressing", "AnyDressing: a photograph, repainted inside the mask only (the demo weights know drawings, not photographs)",
         {"upper_image": "upper garment", "person_image": "astronaut"}),
-    Job("restored", "try_off_upper", "IGR: the flat picture of the garment that the person wears", {"person_image": "person wearing upper garment"}),
-    Job("tried on", "try_on_any_sd15", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
+    Job("restored", "try_off_upper", "igr", "IGR: the flat picture of the garment that the person wears", {"person_image": "person wearing upper garment"}),
+    Job("tried on", "try_on_any_sd15", "sift_vton", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
         {"person_image": "person", "garment_image": "upper garment", "pose_image": "densepose"}),
-    Job("inserted", "insert_furniture", "Diffuse to Choose: a product in a room; outside the mask the picture as it was",
+    Job("inserted", "insert_furniture", "diffuse_to_choose", "Diffuse to Choose: a product in a room; outside the mask the picture as it was",
         {"source_image": "room", "product_image": "armchair"}),
-    Job("adorned", "jewelry_necklace", "PM-Jewelry: a necklace on a person, with its shadow",
+    Job("adorned", "jewelry_necklace", "pm_jewelry", "PM-Jewelry: a necklace on a person, with its shadow",
         {"person_image": "head for necklace", "jewelry_image": "necklace", "depth_image": "depth of head for necklace"}),
 ]
 
@@ -92,8 +93,16 @@ def stack_is_trained() -> bool:
     return (pack.ROOT / "models" / "demo" / "stack.safetensors").is_file()
 
 
+def method_is_trained(method: str) -> bool:
+    """Whether demo weights of a method are bundled."""
+    return (pack.ROOT / "models" / "demo" / "methods" / f"demo_{method}.safetensors").is_file()
+
+
 def weights_sentence(trained: bool) -> str:
     """What the pictures can and cannot show."""
+    without = [m for m in dict.fromkeys(j.method for j in JOBS) if not method_is_trained(m)]
+    if trained and without:
+        return f"The small demo model was trained on drawn pictures, briefly; these methods have no demo weights yet and start UNTRAINED, so that their pictures show the wiring alone: {', '.join(without)}."
     if trained:
         return "The pictures come from the small bundled demo weights, trained on drawn pictures: they show that the methods work, not how well they work at full size."
     return "The demo weights are UNTRAINED (random, from a seed): the results are patterns of noise. They show that every step runs, and nothing about quality."
@@ -159,8 +168,8 @@ def run(client, job: Job, given: dict, steps: int, output: Path) -> tuple:
         prompt[params[name]["node"]]["inputs"][params[name]["input"]] = value
     history = client.run(prompt, progress=lambda node, step, total: bar(job.name, prompt, node, step, total))
     sys.stderr.write("\n")
-    images = client.images(history)
-    picture = Image.open(io.BytesIO(client.download(images[-1]))).convert("RGB")
+    image = next(i for i in client.images(history) if i["node"] == "result")
+    picture = Image.open(io.BytesIO(client.download(image))).convert("RGB")
     picture.save(output / f"{job.name.replace(' ', '_')}.png")
     return job, [given[k][1] for k in job.pictures.values()], picture
 
@@ -184,7 +193,7 @@ def contact_sheet(rows: list, trained: bool):
     draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(18), ImageFont.load_default(14)
     y = gap
     for job, given, result in rows:
-        draw.text((gap, y), job.shows, fill=(30, 30, 30), font=font)
+        draw.text((gap, y), job.shows + ("" if trained and method_is_trained(job.method) else " [UNTRAINED]"), fill=(30, 30, 30), font=font)
         for i, picture in enumerate([*given, result]):
             last = i == len(given)
             x = gap + (columns - 1 if last else i) * (cell + gap)
