@@ -275,7 +275,7 @@ class Run:
         start = torch.load(kept, weights_only=False) if kept.is_file() else None
         draws = denoiser.Draws(self.drawn("train", model.text), self.options.seed * 1000 + self.rank + 100 * (before["steps"] + (0 if start is None else start.step)))
         end = denoiser.fit(
-            model, draws, schedule, minutes, self.batch, 5e-4 if "ema" in before else 1e-3, self.rank, self.world, 0.0 if "ema" in before else 0.4, start=start,
+            model, draws, schedule, minutes, self.batch, 8e-4 if "ema" in before else 1e-3, self.rank, self.world, 0.0 if "ema" in before else 0.4, start=start,
             keep=lambda state: self.put(kept.name, state), say=self.say,
         )
         if self.rank == 0:

@@ -18,7 +18,7 @@ LOW_MEMORY = {"precision": "bf16", "checkpointing": True, "optimizer": "adamw8bi
 """What the 8 GB preset changes; the batch becomes accumulation, so that the step stays the paper's."""
 
 
-LATER = {"buckets": False, "held_out": 0}
+LATER = {"buckets": False, "held_out": 0, "noisy": 0.0}
 """Settings that came later, as they were before there was a choice: a run from that time can still be continued."""
 
 
@@ -39,6 +39,7 @@ class TrainConfig:
         trainable: what learns, by the name of a method's setting; "paper" is the paper's.
         base: what of the denoiser learns: "auto" as that setting says, else see `training.trainable`. lora_rank: with base "lora".
         min_snr: gamma of the noise loss's weight; 0 is the plain mean.
+        noisy: share of samples whose timestep is drawn from 400..999 alone, where layout and colour are decided; 0 is the papers' uniform draw.
         losses: weight per term; a term that is not named keeps the method's default. options: per term.
         drop: share of samples whose condition is dropped, for guidance.
         width, height: of the pictures, multiples of 8.
@@ -73,6 +74,7 @@ class TrainConfig:
     base: str = "auto"
     lora_rank: int = 16
     min_snr: float = 0.0
+    noisy: float = 0.0
     losses: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     drop: float = 0.0
@@ -104,7 +106,7 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay", "warmup", "max_norm", "min_snr", "validate_every", "checkpoint_every", "keep", "validation", "held_out"):
             if getattr(self, name) < 0:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must not be negative.")
-        for name, top in (("drop", 1.0), ("ema", 0.999999), ("beta1", 0.999999), ("beta2", 0.999999)):
+        for name, top in (("drop", 1.0), ("noisy", 1.0), ("ema", 0.999999), ("beta1", 0.999999), ("beta2", 0.999999)):
             if not 0 <= getattr(self, name) <= top:
                 raise ValueError(f"The setting {name} is {getattr(self, name)}; it must lie between 0 and 1.")
         if self.spike and self.spike <= 1:

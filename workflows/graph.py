@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .layout import arrange
+from .layout import arrange, view
 from .schema import WIDGETS, Output, complete, kind_of, options_of, specs_of
 from .sizes import size
 
@@ -132,7 +132,7 @@ class Graph:
             nodes.append(_canvas_note(len(nodes) + 1, "Note", text, layout.notes[group]))
         return {
             "last_node_id": len(nodes), "last_link_id": len(links), "nodes": join(nodes, links), "links": links, "groups": boxes(layout.groups),
-            "config": {}, "extra": {"fitting_room": {"workflow": self.name, "description": self.description}}, "version": 0.4,
+            "config": {}, "extra": {"ds": view(layout), "fitting_room": {"workflow": self.name, "description": self.description}}, "version": 0.4,
         }
 
     def layout(self, nodes: list[Node], about: str = "", notes: bool = True):

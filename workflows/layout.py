@@ -16,6 +16,8 @@ GAP, GROUP_GAP, PAD, GROUP_TITLE = 30, 60, 24, 46
 NOTE_MIN, NOTE_LOWEST = 340, 90
 SMALL, HIGHEST = 150, 1250
 SCREEN = 1.9  # width to height
+WINDOW, MARGIN = (1600, 860), (84, 96)  # pixels: the canvas on a small screen, and what its side bar and its menu cover at the left and the top
+READABLE = 0.62  # below a zoom of about 0.6 the frontend leaves out every text
 ABOUT = "about"  # the note about the whole takes part as a group of this name
 
 
@@ -56,6 +58,19 @@ class Layout:
     groups: dict[str, Place]
     notes: dict[str, Place]
     about: Place | None
+
+
+def view(layout: Layout) -> dict:
+    """The zoom and offset a workflow opens with where it is opened as a file: whole where its texts stay readable, else from its upper left corner.
+
+    A template that is opened from the template browser is shown whole by the frontend itself.
+    """
+    places = [*layout.nodes.values(), *layout.groups.values(), *layout.notes.values(), *([layout.about] if layout.about else [])]
+    left, top = min(p.x for p in places), min(p.y for p in places) - TITLE
+    width, height = max(p.x + p.width for p in places) - left, max(p.y + p.height for p in places) - top
+    whole = min((WINDOW[0] - MARGIN[0]) / width, (WINDOW[1] - MARGIN[1]) / height)
+    scale = round(min(max(whole, READABLE), 1.0), 3)
+    return {"scale": scale, "offset": [round(MARGIN[0] / scale - left, 1), round(MARGIN[1] / scale - top, 1)]}
 
 
 def arrange(members: dict[str, list[str]], sizes: dict[str, tuple[float, float]], feeds: dict[str, list[str]], notes: dict[str, str], about: str = "") -> Layout:

@@ -53,6 +53,8 @@ def test_every_template_opens_from_the_template_browser(open_page, graphs, pictu
         for name in NAMES:
             page.browse()
             page.choose(name)
+            if name in ("outfit_transfer", "try_on"):
+                page.page.screenshot(path=pictures / f"opened_{name}.png")
             if found := faults(page, graphs[name]):
                 wrong[name] = found
             page.glance(pictures / f"template_{name}.png")

@@ -101,3 +101,19 @@ def test_the_base_that_was_given_is_left_alone(made, tmp_path):
     assert fingerprint(made.model) == made.method.header.base
     assert all(torch.equal(made.model.model.state_dict()[k], v) for k, v in before[0].items())
     assert all(torch.equal(made.method.module.state_dict()[k], v) for k, v in before[1].items())
+
+
+def test_a_share_of_timesteps_is_drawn_where_layout_is_decided(made, tmp_path):
+    from fitting_room.host import learning
+    from fitting_room.training.run import prepare
+
+    with torch.inference_mode(), learning():
+        run = prepare(made.studio(), made.method, made.pairs, replace(CONFIG, noisy=1.0), tmp_path / "run")
+        numbers = list(range(200))
+        items = [run.encoded(0)] * len(numbers)
+        task = run.task
+        drawn = torch.cat([b.t for b in task.batches(items, numbers)])
+        assert 400 <= int(drawn.min()) < 430 and 970 < int(drawn.max()) < 1000
+        task.config = replace(CONFIG, noisy=0.0)
+        plain = torch.cat([b.t for b in task.batches(items, numbers)])
+        assert int(plain.min()) < 30 and 970 < int(plain.max()) < 1000

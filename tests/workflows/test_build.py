@@ -143,3 +143,13 @@ def picture(name):
     data = io.BytesIO()
     Image.fromarray(rgba).save(data, "PNG")
     return data.getvalue()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda p: p.stem)
+def test_workflows_open_readable_at_their_upper_left_corner(path):
+    graph = json.loads(path.read_text())
+    view = graph["extra"]["ds"]
+    assert 0.6 < view["scale"] <= 1  # the frontend leaves out texts below 0.6
+    corner = [min(n["pos"][i] for n in graph["nodes"]) - (TITLE if i else 0) for i in (0, 1)]
+    x, y = ((c + o) * view["scale"] for c, o in zip(corner, view["offset"]))
+    assert 60 < x < 200 and 60 < y < 200  # right of the side bar, below the menu

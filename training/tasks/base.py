@@ -19,6 +19,9 @@ from ..outputs import Batch, Outputs
 from ..terms import Terms
 from ..trainable import LowRank, choose
 
+NOISY = 400
+"""The lowest timestep of those that `TrainConfig.noisy` prefers."""
+
 
 @dataclass
 class Encoded:
@@ -169,6 +172,8 @@ class Task:
             item = self.vary(item, draw)
             z0 = item.tensors["z0"]
             t = int(torch.randint(len(self.schedule), (), generator=draw))
+            if self.config.noisy and torch.rand((), generator=draw) < self.config.noisy:
+                t = NOISY + t * (len(self.schedule) - NOISY) // len(self.schedule)
             kept = bool(torch.rand((), generator=draw) >= self.config.drop)
             groups.setdefault(item.signature(), []).append((item, number, t, kept, torch.randn(z0.shape, generator=draw)))
         return [self._batch(rows) for rows in groups.values()]
