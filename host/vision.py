@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import comfy.clip_model
@@ -156,7 +159,9 @@ def demo_vision(kind: str = "clip", seed: int = 3):
         seed: of the weights.
     """
     config = DEMO_VISION[kind]
-    encoder = comfy.clip_vision.ClipVisionModel(dict(config))
+    with tempfile.TemporaryDirectory() as folder:  # hosts before 0.27 read a file only
+        (file := Path(folder, "config.json")).write_text(json.dumps(config), encoding="utf-8")
+        encoder = comfy.clip_vision.ClipVisionModel(str(file))
     network = comfy.clip_vision.IMAGE_ENCODERS[config["model_type"]]
     shapes = network(dict(config), torch.float32, "meta", PlainOps).state_dict()
     encoder.load_sd(random_state(shapes, seed))
