@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +75,24 @@ def final_norm(clip_vision, states: Tensor) -> Tensor:
     return network.post_layernorm(states.to(clip_vision.load_device)).to(states.device, torch.float32)
 
 
+@contextmanager
+def _positions(network, size: int):
+    """DINOv2's position embeddings for a square of this size, on hosts before 0.27, which know one size only; the others resize them themselves."""
+    embeddings = getattr(network, "embeddings", None)
+    kept = getattr(embeddings, "position_embeddings", None)
+    if kept is None or hasattr(embeddings, "interpolate_pos_encoding") or kept.shape[1] == (size // 14) ** 2 + 1:
+        yield
+        return
+    side, cells = round((kept.shape[1] - 1) ** 0.5), size // 14
+    grid = kept[:, 1:].float().unflatten(1, (side, side)).movedim(-1, 1)
+    grid = torch.nn.functional.interpolate(grid, scale_factor=(cells + 0.1) / side, mode="bicubic")  # as DINOv2 does it, 0.1 included
+    embeddings.position_embeddings = torch.nn.Parameter(torch.cat((kept[:, :1], grid.movedim(1, -1).flatten(1, 2).to(kept)), 1), requires_grad=False)
+    try:
+        yield
+    finally:
+        embeddings.position_embeddings = kept
+
+
 def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool = True, like_host: bool = False) -> Vision:
     """Look at whole pictures, stretched to a square whatever their aspect ratio (bilinear), normalised as the encoder wants.
 
@@ -97,7 +116,8 @@ def encode_vision(clip_vision, image: Tensor, size: int = 224, antialias: bool =
         pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bilinear", antialias=antialias)
     mean, std = (torch.tensor(v, device=pixels.device).view(3, 1, 1) for v in (clip_vision.image_mean, clip_vision.image_std))
     network = getattr(clip_vision.model, "vision_model", clip_vision.model)  # past CLIP's projection
-    last, penultimate, pooled = network(pixel_values=(pixels.clamp(0, 1) - mean) / std, intermediate_output=-2)[:3]
+    with _positions(network, size):
+        last, penultimate, pooled = network(pixel_values=(pixels.clamp(0, 1) - mean) / std, intermediate_output=-2)[:3]
     kept = comfy.model_management.intermediate_device()
     return Vision(*(check_finite(t, "The image encoder's result").to(kept, torch.float32) for t in (pooled, last, penultimate)))
 
@@ -139,6 +159,7 @@ def image_prompt(clip_vision, image: Tensor | None) -> ImagePrompt:
 
 
 _SMALL = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "num_channels": 3, "patch_size": 14}
+POSITIONS, TOKENS_224 = "embeddings.position_embeddings", 257
 DEMO_VISION = {
     "clip": {
         **_SMALL, "model_type": "clip_vision_model", "hidden_act": "quick_gelu", "intermediate_size": 256, "image_size": 224,
@@ -164,5 +185,8 @@ def demo_vision(kind: str = "clip", seed: int = 3):
         encoder = comfy.clip_vision.ClipVisionModel(str(file))
     network = comfy.clip_vision.IMAGE_ENCODERS[config["model_type"]]
     shapes = network(dict(config), torch.float32, "meta", PlainOps).state_dict()
+    if kind == "dinov2" and shapes[POSITIONS].shape[1] != TOKENS_224:  # hosts before 0.27 build it for 518 x 518 whatever its configuration says
+        shapes[POSITIONS] = shapes[POSITIONS][:, :TOKENS_224]
+        encoder.model.embeddings.position_embeddings = torch.nn.Parameter(torch.empty(shapes[POSITIONS].shape), requires_grad=False)
     encoder.load_sd(random_state(shapes, seed))
     return encoder

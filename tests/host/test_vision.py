@@ -39,3 +39,19 @@ def test_the_demo_encoder_is_always_the_same():
 
     first, second = (host.demo_vision().model.state_dict() for _ in range(2))
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_positions_are_resized_as_dinov2_does_it():
+    """What hosts before 0.27 are given equals what later ones do themselves."""
+    from fitting_room import host
+    from fitting_room.host import vision
+
+    encoder = host.demo_vision("dinov2")
+    embeddings = encoder.model.embeddings
+    if not hasattr(embeddings, "interpolate_pos_encoding"):
+        pytest.skip("this host does not resize them")
+    wanted = embeddings.interpolate_pos_encoding(torch.zeros(1), 126, 126)
+    bare = type("Old", (), {"position_embeddings": embeddings.position_embeddings})()
+    with vision._positions(type("Network", (), {"embeddings": bare})(), 126):
+        torch.testing.assert_close(bare.position_embeddings.data, wanted.data.to(bare.position_embeddings.dtype))
+    assert bare.position_embeddings is embeddings.position_embeddings

@@ -227,8 +227,10 @@ def test_the_replica_equals_the_base_s_encoder_when_the_hint_is_silent(comfyui):
         expected.append(h)
         return h
 
-    patches = {"input_block_patch": [lambda h, options: watch(h)], "middle_block_after_patch": [lambda values: {**values, "h": watch(values["h"])}]}
-    four.model.diffusion_model(z, t, context=context, transformer_options={"patches": patches})
+    unet = four.model.diffusion_model
+    hook = unet.middle_block[-1].register_forward_hook(lambda module, inputs, h: expected.append(h))
+    unet(z, t, context=context, transformer_options={"patches": {"input_block_patch": [lambda h, options: watch(h)]}})
+    hook.remove()
     found = method.module.features(method.module.adapter(torch.rand(1, 3, 128, 96)) + z, t, context)
     assert len(found) == 13
     for one, other in zip(found, expected, strict=True):
