@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from . import cases
-from .support import close, prompts, randomise, sample
+from .support import close, needs_deep_copies, prompts, randomise, sample
 
 pytestmark = pytest.mark.usefixtures("comfyui")
 
@@ -224,6 +224,7 @@ def test_partly_loaded_weights_give_the_same_picture(scene, fitted):
 
 def test_a_deep_copy_is_equal_and_its_own(scene):
     """Training and several GPUs ask the host for one; it comes back through cached_patcher_init."""
+    needs_deep_copies()
     copied, own = scene.untrained.patcher.clone(force_deepcopy=True).model, scene.untrained.module
     assert copied is not own
     assert copied.state_dict().keys() == own.state_dict().keys()

@@ -1,21 +1,20 @@
 """Built U-Nets: what the host copies, what lies in memory, and what leaves it."""
 
-import inspect
 import weakref
 
 import pytest
 import torch
+
+from ..support import needs_deep_copies
 
 pytestmark = pytest.mark.usefixtures("comfyui")
 
 
 def test_a_deep_copy_has_the_plain_weights_while_a_lora_is_merged(comfyui):
     import comfy.model_management as management
-    import comfy.model_patcher
     from fitting_room.host.demo import demo_lora, demo_unet
 
-    if "force_deepcopy" not in inspect.signature(comfy.model_patcher.ModelPatcher.clone).parameters:
-        pytest.skip("this host never copies a network")
+    needs_deep_copies()
     with torch.inference_mode(False):
         model = demo_unet()
         plain = {k: v.clone() for k, v in model.model.diffusion_model.state_dict().items()}
