@@ -117,3 +117,11 @@ def test_a_share_of_timesteps_is_drawn_where_layout_is_decided(made, tmp_path):
         task.config = replace(CONFIG, noisy=0.0)
         plain = torch.cat([b.t for b in task.batches(items, numbers)])
         assert int(plain.min()) < 30 and 970 < int(plain.max()) < 1000
+
+
+def test_a_long_caption_meets_a_repeated_empty_prompt():
+    from fitting_room.training.tasks.base import Task
+
+    tokens, empty = torch.rand(2, 6, 4), torch.rand(2, 4)
+    text = Task.dropped_text(None, tokens, torch.tensor([True, False]), empty)
+    assert torch.equal(text[0], tokens[0]) and torch.equal(text[1], torch.cat((empty, empty, empty)))

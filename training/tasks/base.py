@@ -223,7 +223,11 @@ class Task:
     # ---- what batches need ---------------------------------------------------------------------------------------------
 
     def dropped_text(self, tokens: Tensor, kept: Tensor, empty: Tensor) -> Tensor:
-        """Tokens (B,T,D) with those of dropped rows replaced by the empty prompt's (T,D)."""
+        """Tokens (B,T,D) with those of dropped rows replaced by the empty prompt's (E,D).
+
+        A long caption is several chunks of the text encoder; the empty prompt is then repeated, as the host does it while sampling.
+        """
+        empty = empty.repeat(-(-tokens.shape[1] // len(empty)), 1)[: tokens.shape[1]]
         return torch.where(kept[:, None, None].to(tokens.device), tokens, empty.to(tokens))
 
     def empty_text(self) -> Tensor:

@@ -81,7 +81,7 @@ class IGRTask(Task):
     def references(self, batch: Batch, config, text: Tensor) -> list[Reference]:
         """GarmNet's features of the person, with gradient to it."""
         seen = self.module.garmnet_input(batch.tensors["person_latent"], batch.tensors["worn"])
-        read = {"category": text, "empty": self.empty_text().to(text).expand_as(text), "none": None}[config.garmnet_text]
+        read = {"category": text, "empty": self.dropped_text(text, torch.zeros_like(batch.kept), self.empty_text()), "none": None}[config.garmnet_text]
         features = self.studio.features(self.parts["garmnet"], seen, read)
         return [Reference(self.kind, batch.text["category"], features, tuple(8 * s for s in seen.shape[-2:]))]
 
