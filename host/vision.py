@@ -159,7 +159,7 @@ def image_prompt(clip_vision, image: Tensor | None) -> ImagePrompt:
 
 
 _SMALL = {"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "num_channels": 3, "patch_size": 14}
-POSITIONS, TOKENS_224 = "embeddings.position_embeddings", 257
+POSITIONS = "embeddings.position_embeddings"
 DEMO_VISION = {
     "clip": {
         **_SMALL, "model_type": "clip_vision_model", "hidden_act": "quick_gelu", "intermediate_size": 256, "image_size": 224,
@@ -179,14 +179,19 @@ def demo_vision(kind: str = "clip", seed: int = 3):
         kind: "clip" (like CLIP ViT-L) or "dinov2".
         seed: of the weights.
     """
-    config = DEMO_VISION[kind]
+    return random_vision(DEMO_VISION[kind], seed)
+
+
+def random_vision(config: dict, seed: int):
+    """An image encoder (CLIP_VISION) of the host's own class by its configuration, with weights from a seed."""
     with tempfile.TemporaryDirectory() as folder:  # hosts before 0.27 read a file only
         (file := Path(folder, "config.json")).write_text(json.dumps(config), encoding="utf-8")
         encoder = comfy.clip_vision.ClipVisionModel(str(file))
     network = comfy.clip_vision.IMAGE_ENCODERS[config["model_type"]]
     shapes = network(dict(config), torch.float32, "meta", PlainOps).state_dict()
-    if kind == "dinov2" and shapes[POSITIONS].shape[1] != TOKENS_224:  # hosts before 0.27 build it for 518 x 518 whatever its configuration says
-        shapes[POSITIONS] = shapes[POSITIONS][:, :TOKENS_224]
+    tokens = (config["image_size"] // config["patch_size"]) ** 2 + 1
+    if config["model_type"] == "dinov2" and shapes[POSITIONS].shape[1] != tokens:  # hosts before 0.27 build it for 518 x 518 whatever its configuration says
+        shapes[POSITIONS] = shapes[POSITIONS][:, :tokens]
         encoder.model.embeddings.position_embeddings = torch.nn.Parameter(torch.empty(shapes[POSITIONS].shape), requires_grad=False)
     encoder.load_sd(random_state(shapes, seed))
     return encoder

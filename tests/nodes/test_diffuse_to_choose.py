@@ -8,18 +8,13 @@ pytestmark = pytest.mark.usefixtures("comfyui")
 
 def dinov2(width, layers=2):
     """A DINOv2 of the host's own class at the released picture size (518 pixels, 1370 positions), with weights from a seed."""
-    import comfy.clip_vision
-    from fitting_room.host.demo import random_state
-    from fitting_room.host.models import PlainOps
+    from fitting_room.host.vision import random_vision
 
     config = {
         "model_type": "dinov2", "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 4, "num_channels": 3, "patch_size": 14,
         "image_size": 518, "layer_norm_eps": 1e-6, "use_swiglu_ffn": False, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
     }
-    vision = comfy.clip_vision.ClipVisionModel(config)
-    shapes = comfy.clip_vision.IMAGE_ENCODERS["dinov2"](config, torch.float32, "meta", PlainOps).state_dict()
-    vision.load_sd(random_state(shapes, 6))
-    return vision
+    return random_vision(config, 6)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +45,15 @@ def test_dinov2_gives_257_tokens_and_a_null_of_equal_length(scene):
 @torch.inference_mode()
 def test_the_tokens_are_one_linear_layer_of_the_normalised_patches(scene):
     """Written out: 224 x 224 by bicubic with antialias, 8 bits, ImageNet's statistics, the encoder, W x + b."""
+    from fitting_room.host.vision import _positions
+
     nodes, _, make = scene
     method, vision = make(image_width=32), dinov2(32)
     small = torch.nn.functional.interpolate(product().movedim(-1, 1), (224, 224), mode="bicubic", antialias=True)
     small = (small * 255).clamp(0, 255).round() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    states = vision.model(pixel_values=(small - mean) / std)[0]
+    with _positions(vision.model, 224):  # nothing on hosts that resize them themselves
+        states = vision.model(pixel_values=(small - mean) / std)[0]
     weights = method.module.file_state()
     expected = states @ weights["tokens.proj.weight"].T + weights["tokens.proj.bias"]
     torch.testing.assert_close(nodes.EncodeProduct.execute(method, vision, product()).args[0][0][0], expected, rtol=1e-4, atol=1e-4)
