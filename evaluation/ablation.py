@@ -40,6 +40,9 @@ TRAIN_SEED = 0
 
 RECIPES = Path(__file__).resolve().parents[1] / "training" / "recipes"
 
+OWN = ("trained", "untrained", "bundled")
+"""Of `Variant.weights`: those that are not another variant's."""
+
 CALM = {"garment_drop": 0.0, "box_masks": 0.0, "hint_drop": 0.0}
 """Options of batches that draw something anew, as they are when results are measured."""
 
@@ -68,8 +71,8 @@ class Variant:
         freeze: beginnings of names of the method's parameters that do not learn.
         data: options of the training source, over the ablation's. vision: another demo image encoder.
         guidance: of sampling; None is the ablation's.
-        weights: "trained", "untrained" (the method as it starts), "truth" (no method: true pictures through the autoencoder), or the name of a variant
-            whose trained weights this one samples with.
+        weights: "trained", "untrained" (the method as it starts), "bundled" (the demo weights in models/demo), "truth" (no method: true pictures
+            through the autoencoder), or the name of a variant whose trained weights this one samples with.
         needs: networks of `training.networks` that its losses look through; without them the variant is left out, and said.
     """
 
@@ -140,6 +143,9 @@ class Bench(Protocol):
     def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
         """(studio, untrained method) on the demo stack."""
 
+    def bundled(self, method: type[FittingMethod], channels: int) -> Any | None:
+        """The method with its bundled demo weights, or None where there are none."""
+
     def trained(self, method: type[FittingMethod], header: Header, tensors: Mapping[str, Tensor], name: str) -> Any:
         """A method with these weights."""
 
@@ -189,6 +195,11 @@ def train(bench: Bench, ablation: Ablation, variant: Variant, budget: Budget, se
     model = ablation.recipe.model
     options = {**model.get("demo_options", {}), **ablation.options, **variant.options}
     studio, method = bench.start(kind, int(model.get("in_channels", 4)), variant.vision or model.get("demo_vision", "clip"), options, seed)
+    if variant.weights == "bundled":
+        method = bench.bundled(kind, int(model.get("in_channels", 4)))
+        if method is None:
+            raise ValueError(f"No demo weights of {ablation.method} are bundled; make them with tools/train_demo.py --methods {ablation.method}.")
+        return studio, task_class(ablation.method)(studio, method, settings(ablation, variant, budget, seed), None, bench.networks), [method.header.trained]
     notes = []
     for stage in range(len(variant.stages) + 1):
         config = settings(ablation, variant, budget, seed, stage)
@@ -273,7 +284,7 @@ def run(
     for seed in seeds:
         for leader in chosen:
             group = [v for v in chosen if (v is leader or v.weights == leader.name) and (v.name, seed) not in done]
-            if leader.weights not in ("trained", "untrained", "truth") and leader.weights in {v.name for v in chosen} or not group:
+            if leader.weights not in (*OWN, "truth") and leader.weights in {v.name for v in chosen} or not group:
                 continue
             if missing := [n for n in leader.needs if bench.networks.missing(n)]:
                 table["left_out"][leader.name] = f"it looks through {', '.join(missing)}, whose weights are not in models/metrics."
@@ -292,10 +303,13 @@ def run(
 
 def _rows_there(path: Path, ablation: Ablation, budget: Budget, bench: Bench) -> dict:
     identity = {"ablation": ablation.name, "budget": asdict(budget), "train": settings(ablation, ablation.variants[-1], budget, 0).fingerprint(), "base": bench.machine().get("stack", "")}
+    if any(v.weights == "bundled" for v in ablation.variants):
+        found = bench.bundled(METHODS[ablation.method], int(ablation.recipe.model.get("in_channels", 4)))
+        identity["bundled"] = found.header.trained if found else ""
     if path.is_file():
         table = json.loads(path.read_text(encoding="utf-8"))
         if table["identity"] != identity:
-            raise ValueError(f"'{path.name}' holds rows of another budget or another demo stack; move it away, or give another --output.")
+            raise ValueError(f"'{path.name}' holds rows of another budget, or of other demo weights; move it away, or give another --output.")
         return table
     return {"identity": identity, "title": ablation.title, "paper": ablation.paper, "machine": bench.machine(), "left_out": {}, "rows": []}
 
@@ -306,7 +320,7 @@ def _group(bench: Bench, ablation: Ablation, leader: Variant, group: list[Varian
     try:
         with bench.learning():
             started = time.monotonic()
-            basis = leader if leader.weights in ("trained", "untrained") else replace(leader, weights="untrained") if leader.weights == "truth" else ablation.variant(leader.weights)
+            basis = leader if leader.weights in OWN else replace(leader, weights="untrained") if leader.weights == "truth" else ablation.variant(leader.weights)
             studio, task, notes = train(bench, ablation, basis, budget, seed, scratch, hooks, cache)
             trained = time.monotonic() - started
             for variant in group:

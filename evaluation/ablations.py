@@ -137,5 +137,22 @@ try_on = Ablation(
     f"and gives 160 epochs; so a second, larger weight is shown. {SMALL}",
 )
 
+
+
+def _bundled(method: str, title: str, measures: tuple[str, ...], main: str, guidance: float, **data) -> Ablation:
+    return Ablation(
+        f"demo_{method}", f"The bundled demo weights: {title}", method, "No table of a paper: what the demo weights in models/demo do, beside the method untrained on the same small stack.",
+        measures, main, (CEILING, UNTRAINED, Variant("bundled demo weights", weights="bundled")), data=data, guidance=guidance,
+        limits=f"Weights and noise are fixed, so there is one row and no spread over seeds. {SMALL}",
+    )
+
+
+demo_igr = _bundled("igr", "IGR, restored garments", ("flat_garment", "pixels"), "pattern", 1.5)
+demo_anydressing = _bundled("anydressing", "AnyDressing, persons in two garments", ("every_garment",), "colour", 4.0, outfit="separates", hat=False, hats=False)
+demo_insertion = _bundled("diffuse_to_choose", "Diffuse to Choose, inserted products", ("pixels",), "psnr", 2.0)
+demo_jewelry = _bundled("pm_jewelry", "PM-Jewelry, worn jewelry", ("pixels", "shadow"), "psnr", 2.0)
+demo_try_on = _bundled("sift_vton", "SIFT-VTON, try-on", ("worn_garment", "pixels", "prints", "attention"), "pattern", 1.5, hat=False)
+
 ABLATIONS = {a.name: a for a in (igr, igr_guidance, dressing_two, dressing_three, insertion, paint_by_example, jewelry_losses, jewelry_modules, try_on)}
+DEMO = {a.name: a for a in (demo_anydressing, demo_igr, demo_try_on, demo_insertion, demo_jewelry)}
 """Name -> ablation."""

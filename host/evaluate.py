@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..models.method import FittingMethod
 from ..models.weights import Header
-from .demo import demo_stack
+from .demo import demo_method, demo_stack
 from .inpaint import widen
 from .models import LoadedMethod, build_method, fingerprint, new_method, unet_shape
 from .training import Studio, learning
@@ -55,6 +55,11 @@ class Bench:
         model, clip, vae, _ = self.stack(channels)
         studio = Studio(model, vae, clip, self._vision[vision], self.precision)
         return studio, new_method(method, model, seed, dict(options))
+
+    def bundled(self, method: type[FittingMethod], channels: int) -> LoadedMethod | None:
+        """The method with its bundled demo weights, or None where there are none."""
+        loaded, trained = demo_method(self.stack(channels)[0], method)
+        return loaded if trained else None
 
     @staticmethod
     def trained(method: type[FittingMethod], header: Header, tensors: Mapping[str, Tensor], name: str) -> LoadedMethod:

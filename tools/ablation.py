@@ -1,7 +1,8 @@
 """Train and measure a paper's ablation on the drawn world: `python3 tools/ablation.py igr --seeds 3`.
 
 Writes <output>/<ablation>.json after every row (stop it and it goes on where it was), pictures of the first seed, and the report with its figures.
-`python3 tools/ablation.py list` says what there is, `all` runs everything, `report` only writes the report again. Needs the extra `eval` for figures.
+`python3 tools/ablation.py list` says what there is, `all` runs every ablation, `demo` measures the bundled demo weights (nothing is trained: one seed, such as
+`demo --seeds 1 --held-out 256`), `report` only writes the report again. Needs the extra `eval` for figures.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ else:
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ablation", help="its name, several separated by commas, or list, all, report")
+    parser.add_argument("ablation", help="its name, several separated by commas, or list, all, demo, report")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds of training")
     parser.add_argument("--variants", default="", help="only these rows, separated by semicolons")
     parser.add_argument("--steps", type=int, default=900, help="optimizer steps of the first stage")
@@ -59,13 +60,14 @@ def changes(given: list[str]) -> dict:
     return out
 
 
-def chosen(name: str, known: dict) -> list:
-    """The ablations a name stands for.
+def chosen(name: str, ablations: dict, demo: dict) -> list:
+    """The tables a name stands for.
 
     Raises:
         ValueError: an unknown one.
     """
-    names = list(known) if name in ("all", "report") else [n.strip() for n in name.split(",") if n.strip()]
+    known = {**ablations, **demo}
+    names = list(ablations) if name == "all" else list(demo) if name == "demo" else list(known) if name == "report" else [n.strip() for n in name.split(",") if n.strip()]
     if unknown := [n for n in names if n not in known]:
         raise ValueError(f"There is no ablation '{', '.join(unknown)}'; there are {', '.join(known)}.")
     return [known[n] for n in names]
@@ -75,10 +77,10 @@ def sweep(options: argparse.Namespace) -> None:
     """Train, measure, write."""
     from fitting_room import host
     from fitting_room.evaluation.ablation import Budget, run
-    from fitting_room.evaluation.ablations import ABLATIONS
+    from fitting_room.evaluation.ablations import ABLATIONS, DEMO
     from fitting_room.training.networks import Networks
 
-    wanted, more = chosen(options.ablation, ABLATIONS), changes(options.set)
+    wanted, more = chosen(options.ablation, ABLATIONS, DEMO), changes(options.set)
     budget = Budget(options.steps, options.batch, options.samples, options.held_out, options.sampling_steps)
     bench = host.Bench(Networks(host.metrics_folders()), options.precision)
     cache = options.cache or Path(tempfile.gettempdir()) / "fitting-room-encodings"
@@ -98,11 +100,11 @@ def main(given: list[str] | None = None) -> int:
         return code
     pack.load()
     try:
-        from fitting_room.evaluation.ablations import ABLATIONS
+        from fitting_room.evaluation.ablations import ABLATIONS, DEMO
         from fitting_room.evaluation.report import write
 
         if options.ablation == "list":
-            for ablation in ABLATIONS.values():
+            for ablation in (*ABLATIONS.values(), *DEMO.values()):
                 print(f"{ablation.name}: {ablation.title}\n  " + "; ".join(v.name for v in ablation.variants))
             return 0
         if options.ablation != "report":
@@ -115,7 +117,7 @@ def main(given: list[str] | None = None) -> int:
             host.register_folders()
             sweep(options)
         if not options.no_report:
-            print(write(list(ABLATIONS.values()), options.output))
+            print(write([*DEMO.values(), *ABLATIONS.values()], options.output))
         return 0
     except ValueError as error:
         print(f"\n{error}", file=sys.stderr)

@@ -4,6 +4,7 @@ Builds the environment where it is missing, starts ComfyUI headless on the loopb
 garments, queues bundled workflows through HTTP and websocket, writes every result and one contact sheet, and stops the server.
 
     --only NAME [NAME ...]   some of the jobs          --steps N   fewer or more sampling steps          --output FOLDER
+    --strips FOLDER          also a strip per job, what was given and what was made (docs/pictures are README's)
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[j.name for j in JOBS])
     parser.add_argument("--steps", type=int, default=25, help="sampling steps; the papers take 25 to 50")
     parser.add_argument("--output", default=str(pack.ROOT / "output"))
+    parser.add_argument("--strips", help="a folder for one strip per job")
     options = parser.parse_args(arguments)
     made, code = pack.enter(__file__, *arguments)
     if made is None:
@@ -77,6 +79,10 @@ def main() -> int:
         rows = [run(server.client, job, given, options.steps, output) for job in jobs]
     sheet = contact_sheet(rows, trained)
     sheet.save(output / "contact_sheet.png")
+    if options.strips:
+        (folder := Path(options.strips)).mkdir(parents=True, exist_ok=True)
+        for job, given, result in rows:
+            strip(given, result).save(folder / f"{job.name.replace(' ', '_')}.jpg", quality=88, optimize=True)
     say(f"{len(rows)} pictures and contact_sheet.png are in {output} ({time.monotonic() - start:.0f} s)")
     say(weights_sentence(trained))
     return 0
@@ -200,6 +206,20 @@ def contact_sheet(rows: list, trained: bool):
             place(sheet, picture, x, y + 28, cell, outline=(200, 60, 40) if last else (200, 200, 200))
         y += cell + text + gap
     draw.text((gap, y), "Red frame: result. " + ("Small demo weights." if trained else "UNTRAINED demo weights: the results are noise by design."), fill=(120, 40, 30), font=small)
+    return sheet
+
+
+def strip(given: list, result):
+    """What was given, side by side, and behind an arrow what was made of it."""
+    from PIL import Image, ImageDraw
+
+    cell, gap, arrow = 192, 8, 36
+    sheet = Image.new("RGB", ((len(given) + 1) * (cell + gap) + arrow + gap, cell + 2 * gap), (250, 250, 248))
+    for i, picture in enumerate([*given, result]):
+        last = i == len(given)
+        place(sheet, picture, gap + i * (cell + gap) + (arrow if last else 0), gap, cell, (200, 60, 40) if last else (200, 200, 200))
+    x, y = gap + len(given) * (cell + gap), gap + cell // 2
+    ImageDraw.Draw(sheet).polygon([(x, y - 4), (x + 14, y - 4), (x + 14, y - 12), (x + 28, y), (x + 14, y + 12), (x + 14, y + 4), (x, y + 4)], fill=(120, 120, 120))
     return sheet
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fitting_room.evaluation.ablation import Ablation, Budget, Variant, held_out_source, run, settings, training_source
-from fitting_room.evaluation.ablations import ABLATIONS
+from fitting_room.evaluation.ablations import ABLATIONS, DEMO
 from fitting_room.evaluation.judge import box_of
 from fitting_room.evaluation.measures import LABELS, MEASURES, PRINTED, Results, correlation, edges, every_garment, flat_garment, iou, legibility, pixels, prints, usual_boxes, worn_garment
 from fitting_room.evaluation.report import figure, markdown, shown, summary, write
@@ -22,15 +22,15 @@ SMALL = Budget(steps=2, batch=2, samples=4, held_out=3, sampling_steps=2)
 # ---- what is declared ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [*ABLATIONS, *DEMO])
 def test_every_variant_is_one_that_the_method_knows(name):
-    ablation = ABLATIONS[name]
+    ablation = {**ABLATIONS, **DEMO}[name]
     method, task = METHODS[ablation.method], task_class(ablation.method)
     names = [v.name for v in ablation.variants]
     assert len(names) == len(set(names)) and ablation.main in LABELS and ablation.limits and ablation.paper
     assert set(ablation.measures) <= set(MEASURES)
     for variant in ablation.variants:
-        assert variant.weights in ("trained", "untrained", "truth", *names)
+        assert variant.weights in ("trained", "untrained", "truth", "bundled", *names)
         for stage in range(len(variant.stages) + 1):
             config = settings(ablation, variant, SMALL, 7, stage)
             assert set(config.losses) <= set(method.loss_weights) and set(config.options) <= {*method.loss_options, *task.options}
@@ -227,6 +227,15 @@ def test_the_same_seed_gives_the_same_row_and_missing_networks_are_said(bench, t
     rows = [json.loads(run(bench, ablation, SMALL, range(1), tmp_path / name).read_text()) for name in "ab"]
     assert rows[0]["rows"][0]["values"] == rows[1]["rows"][0]["values"]
     assert "models/metrics" in rows[0]["left_out"]["+ GTL"] and "dists" in rows[0]["left_out"]["+ GTL"]
+
+
+def test_bundled_weights_are_measured_and_not_trained(bench, tmp_path):
+    ablation = DEMO["demo_anydressing"]
+    table = json.loads(run(bench, ablation, SMALL, range(1), tmp_path).read_text())
+    rows = {r["variant"]: r for r in table["rows"]}
+    assert list(rows) == [v.name for v in ablation.variants]
+    assert rows["bundled demo weights"]["notes"] == [table["identity"]["bundled"]] and table["identity"]["bundled"]
+    assert rows["bundled demo weights"]["values"] != rows["untrained"]["values"]
 
 
 def test_frozen_parts_do_not_learn(bench, tmp_path):
