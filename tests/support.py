@@ -75,3 +75,11 @@ def needs_deep_copies() -> None:
 
     if "force_deepcopy" not in inspect.signature(comfy.model_patcher.ModelPatcher.clone).parameters:
         pytest.skip("this host never copies a network")
+
+
+def needs_the_newest_host(server) -> None:
+    """Skip on another host than the one that generated files are written with: the schemas of its nodes are in them."""
+    from fitting_room.tools.setup import DEFAULT_HOST
+
+    if server.client.get("/system_stats")["system"]["comfyui_version"] != DEFAULT_HOST:
+        pytest.skip(f"files are written with the schemas of ComfyUI {DEFAULT_HOST}")

@@ -6,6 +6,8 @@ import pytest
 from fitting_room.tools import setup
 from fitting_room.tools.help import MARK, pages
 
+from ..support import needs_the_newest_host
+
 DOCS = setup.ROOT / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 pytestmark = pytest.mark.server
@@ -16,7 +18,8 @@ def info(server):
     return server.client.object_info()
 
 
-def test_inputs_outputs_and_drawings_are_those_of_the_nodes(info):
+def test_inputs_outputs_and_drawings_are_those_of_the_nodes(server, info):
+    needs_the_newest_host(server)
     stale = [name for name, text in pages(info, DOCS).items() if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != text]
     assert not stale, f"{stale} are not what the nodes say; run python3 tools/help.py"
 
