@@ -269,11 +269,11 @@ def test_a_full_disk_is_reported_and_a_second_run_fetches_what_the_server_has_ma
 
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts by signal")
 def test_ctrl_c_ends_soon_and_the_next_run_does_the_rest(server, tmp_path):
-    rows, out = work(tmp_path, 10, 4), tmp_path / "out"
+    rows, out = work(tmp_path, 40, 4), tmp_path / "out"
     process = subprocess.Popen(command(rows, out, server.url), stderr=subprocess.PIPE, text=True)
     while len(finished(out)) < 2:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130 and "the same command fetches it" in process.stderr.read()
     assert not manifest.run(rows, out, [server.url]).failures
-    assert saved(output_of(server), folder=tmp_path) == {f"row{n}": 1 for n in range(10)}
+    assert saved(output_of(server), folder=tmp_path) == {f"row{n}": 1 for n in range(40)}
