@@ -66,7 +66,7 @@ class Trainer:
         if not self.parameters:
             raise ValueError("Nothing would learn with these settings; choose another `base`, or a method with weights of its own.")
         self.optimizer, note = make_optimizer(list(self.parameters.values()), config)
-        self.step_module, self.optimizer = self.shared.prepare(Step(task), self.optimizer)
+        self.step_module, self.optimizer = self.shared.prepare(Step(task, in_order=self.shared.steps_itself), self.optimizer)
         self.scaler = torch.amp.GradScaler(task.studio.device.type, enabled=config.precision == "fp16")
         self.ema = Ema(self.parameters, config.ema)
         self.notes = [*task.studio.notes, *([note] if note else []), *self.shared.notes]

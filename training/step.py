@@ -66,19 +66,30 @@ class Result:
 
 
 class Step(nn.Module):
-    """Terms of some batches as one module, so that a data-parallel wrapper sees one forward."""
+    """Terms of some batches as one module, so that a data-parallel wrapper sees one forward.
 
-    def __init__(self, task: Task):
+    Args:
+        task: what it computes.
+        in_order: give every parameter a gradient, in the same order whatever the samples reach. ZeRO sends gradients in the order in which they
+            are ready, and waits for ever, or dies, where processes differ in it (one has a sample with a hat, the other has none).
+    """
+
+    def __init__(self, task: Task, in_order: bool = False):
         super().__init__()
-        self.network = task.network()
+        self.network, self.in_order = task.network(), in_order
         self.task = (task,)  # in a tuple: a task is no submodule, its networks are here already
 
     def forward(self, batches: list) -> dict[str, Tensor]:
         """Per term its numbers of all samples, in the order of the batches; samples without a term count 0."""
+        # autograd runs what was made last first: a term of every parameter that is made before the forward is the last that each of them waits for
+        nothing = self._nothing() if self.in_order and torch.is_grad_enabled() else None
         terms = [self.task[0].terms(batch) for batch in batches]
         names = list(dict.fromkeys(name for t in terms for name in t))
         out = {n: torch.cat([t[n].float() if n in t else b.z0.new_zeros(len(b)) for t, b in zip(terms, batches)]) for n in names}
-        if torch.is_grad_enabled() and not any(v.requires_grad for v in out.values()):  # all dropped: the frozen base alone
-            nothing = sum(p.flatten()[0] * 0 for p in self.network.parameters() if p.requires_grad)
-            out = {n: v + nothing for n, v in out.items()}
-        return out
+        if nothing is None and torch.is_grad_enabled() and not any(v.requires_grad for v in out.values()):  # all dropped: the frozen base alone
+            nothing = self._nothing()
+        return out if nothing is None else {n: v + nothing for n, v in out.items()}
+
+    def _nothing(self) -> Tensor:
+        """Zero, by way of every parameter that learns."""
+        return sum(p.flatten()[0] * 0 for p in self.network.parameters() if p.requires_grad)

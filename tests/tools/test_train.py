@@ -91,6 +91,43 @@ def test_two_processes_are_one_with_the_double_batch(comfyui, tmp_path):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()) + 1e-9), name
 
 
+ON_THE_PROCESSOR = """
+import runpy, sys
+import accelerate, torch.distributed
+from accelerate.state import AcceleratorState, PartialState
+
+made = accelerate.Accelerator
+
+def on_the_processor(cpu=None, **settings):  # accelerate brings DeepSpeed up on accelerators alone, and counts one process elsewhere
+    accelerator = made(cpu=False, **settings)
+    for state in (PartialState._shared_state, AcceleratorState._shared_state):
+        state.update(num_processes=torch.distributed.get_world_size(), process_index=torch.distributed.get_rank(), local_process_index=torch.distributed.get_rank())
+    print(accelerator.distributed_type, flush=True)
+    return accelerator
+
+accelerate.Accelerator = on_the_processor
+del sys.argv[0]
+sys.path.insert(0, sys.argv.pop(0))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_zero_two_takes_the_steps_of_two_plain_processes(comfyui, tmp_path, monkeypatch):
+    """DeepSpeed's stage 2 on two processes of the processor: the losses of DDP, whose second step depends on the first one's gradients."""
+    pytest.importorskip("deepspeed", reason="needs deepspeed (pip install deepspeed), and a C++ compiler")
+    common = ["--steps", "3", "--set", "accumulate=2", "--set", "batch=1"]
+    launcher = lambda: ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(_free_port())]
+    code, said = train(comfyui, tmp_path, tmp_path / "plain", *common, launcher=launcher())
+    assert code == 0, said
+    (wrapper := tmp_path / "on_the_processor.py").write_text(ON_THE_PROCESSOR)
+    for name, value in (("DS_ACCELERATOR", "cpu"), ("ACCELERATE_USE_DEEPSPEED", "true"), ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")):
+        monkeypatch.setenv(name, value)
+    code, said = train(comfyui, tmp_path, tmp_path / "zero", *common, launcher=[*launcher(), str(wrapper), str(ROOT / "tools")])
+    assert code == 0 and "DEEPSPEED" in said and "DeepSpeed keeps the optimizer's state in parts" in said, said
+    plain, zero = (state(tmp_path / name).history["loss"] for name in ("plain", "zero"))
+    assert zero == pytest.approx(plain, rel=1e-3) and len(set(plain)) == 3
+
+
 def _free_port():
     import socket
 

@@ -364,3 +364,31 @@ def test_full_memory_says_what_to_do():
 
     with pytest.raises(TrainingError, match="8 GB preset.*CUDA out of memory"), enough_memory():
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def test_gradients_come_in_one_order_whatever_the_samples_reach():
+    """What ZeRO needs of its processes: one whose samples leave a part of the network out sends the same gradients in the same order."""
+    from types import SimpleNamespace
+
+    from fitting_room.training.step import Step
+
+    class Parts(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(4))
+
+        def terms(self, batch):
+            x = torch.ones(1, 3)
+            for number in batch.chosen:
+                x = self.parts[number](x)
+            return {"noise": x.square().mean(1)}
+
+    orders = []
+    for chosen in ((0, 1, 2, 3), (2, 0), (3,), ()):
+        network, order = Parts(), []
+        for name, parameter in network.named_parameters():
+            parameter.register_post_accumulate_grad_hook(lambda p, name=name: order.append(name))
+        step = Step(SimpleNamespace(network=lambda: network, terms=network.terms), in_order=True)
+        sum(v.mean() for v in step([SimpleNamespace(chosen=chosen)]).values()).backward()
+        orders.append(order)
+    assert all(len(order) == 8 and order == orders[0] for order in orders)
