@@ -34,17 +34,25 @@ def draw(task, items: list, config: TrainConfig, stop: Callable[[], None] = lamb
 
 
 def ddim(task, batch, z: Tensor, steps: int, guidance: float, stop: Callable[[], None] = lambda: None) -> Tensor:
-    """DDIM without noise (Song et al. 2021, eq. 12, eta = 0), guidance eps = u + g (c - u); z (B,4,h,w) is pure noise."""
+    """DDIM without noise (Song et al. 2021, eq. 12, eta = 0), guidance eps = u + g (c - u); z (B,4,h,w) is pure noise.
+
+    Of a task that fills a hole the rest is the picture's own in every step, as the host's noise mask has it.
+    """
     schedule, rows = task.schedule, torch.ones(len(batch), dtype=torch.bool, device=z.device)
+    noise, hole = z, batch.get("mask") if task.fills_hole else None
+    if hole is not None:
+        hole = torch.nn.functional.interpolate(hole.float(), z.shape[-2:], mode="bilinear")
+    outside = lambda inside, own: inside if hole is None else hole * inside + (1 - hole) * own
     times = torch.linspace(len(schedule) - 1, 0, steps + 1).round().long()
     for now, then in zip(times[:-1], times[1:]):
         stop()
         t = torch.full((len(batch),), int(now), device=z.device)
+        z = outside(z, schedule.add_noise(batch.z0, noise, t))
         eps = task.predict(batch, z, t, rows)
         if guidance != 1.0:
             bare = task.predict(batch, z, t, ~rows)
             eps = bare + guidance * (eps - bare)
-        clean = schedule.clean(z, eps, t)
+        clean = outside(schedule.clean(z, eps, t), batch.z0)
         z = clean if int(then) == 0 else schedule.add_noise(clean, eps, torch.full_like(t, int(then)))
     return z
 

@@ -10,7 +10,7 @@ def test_ddim_with_the_true_noise_finds_the_picture():
     z0 = torch.randn(1, 4, 2, 2)
 
     class Knows:
-        schedule = Schedule.linear()
+        schedule, fills_hole = Schedule.linear(), False
 
         def predict(self, batch, z, t, kept, watch=None):
             abar = self.schedule.at(t).view(-1, 1, 1, 1).float()
@@ -22,6 +22,35 @@ def test_ddim_with_the_true_noise_finds_the_picture():
 
     for steps in (1, 5, 20):
         torch.testing.assert_close(preview.ddim(Knows(), One(), torch.randn(1, 4, 2, 2), steps, 1.0), z0, rtol=1e-3, atol=1e-3)
+
+
+def test_outside_a_hole_the_picture_stays_its_own():
+    """A predictor that knows another picture draws it inside the mask alone; what it is shown outside is the noised picture itself."""
+    generator = torch.Generator().manual_seed(0)
+    own, other, noise = torch.randn(3, 1, 4, 4, 4, generator=generator)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :16, :] = 1
+    shown = []
+
+    class Knows:
+        schedule, fills_hole = Schedule.linear(), True
+
+        def predict(self, batch, z, t, kept, watch=None):
+            shown.append((z - self.schedule.add_noise(own, noise, t))[:, :, 2:].abs().max())
+            abar = self.schedule.at(t).view(-1, 1, 1, 1).float()
+            return (z - abar.sqrt() * other) / (1 - abar).sqrt()
+
+    class One:
+        z0 = own
+        get = staticmethod({"mask": mask}.get)
+
+        def __len__(self):
+            return 1
+
+    drawn = preview.ddim(Knows(), One(), noise, 5, 1.0)
+    torch.testing.assert_close(drawn[:, :, 2:], own[:, :, 2:])
+    torch.testing.assert_close(drawn[:, :, :2], other[:, :, :2], rtol=1e-3, atol=1e-3)
+    assert max(shown) < 1e-5
 
 
 def test_a_constant_has_a_constant_mean():

@@ -60,6 +60,8 @@ class Task:
     """
 
     kind: ClassVar[str] = ""
+    fills_hole: ClassVar[bool] = False
+    """Whether only what is inside the samples' mask is drawn, as its workflows do it (the sampler's noise mask)."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     options: ClassVar[Mapping[str, Any]] = {}
 

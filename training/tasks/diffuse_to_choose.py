@@ -26,7 +26,7 @@ MODES = ("fine", "box")
 class DiffuseToChooseTask(Task):
     """A product drawn into the hole of its scene."""
 
-    kind = "diffuse_to_choose"
+    kind, fills_hole = "diffuse_to_choose", True
     defaults = {
         "steps": 100_000, "batch": 8, "learning_rate": 1e-5, "schedule": "constant", "width": 512, "height": 512, "drop": 0.2,
         "precision": "bf16", "variants": 8, "augment": {"flip": 0.5, "rotate": 10},

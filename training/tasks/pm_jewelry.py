@@ -22,7 +22,7 @@ from .sift_vton import channels_in, padded_matches
 class PMJewelryTask(Task):
     """A piece of jewelry on the head or hand that wears it."""
 
-    kind = "pm_jewelry"
+    kind, fills_hole = "pm_jewelry", True
     defaults = {
         "steps": 400_000, "batch": 24, "learning_rate": 1e-4, "schedule": "constant", "width": 384, "height": 512, "drop": 0.1, "precision": "bf16",
         "variants": 8,

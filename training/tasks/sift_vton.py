@@ -26,7 +26,7 @@ MOST_MATCHES = 512
 class SiftVtonTask(Task):
     """A garment on the person who wears it."""
 
-    kind = "sift_vton"
+    kind, fills_hole = "sift_vton", True
     defaults = {
         "steps": 53_000, "batch": 32, "learning_rate": 1e-4, "schedule": "constant", "warmup": 100, "width": 384, "height": 512, "drop": 0.1,
         "min_snr": 5.0, "precision": "bf16", "variants": 8, "augment": {"flip": 0.5, "brightness": 0.1, "contrast": 0.3, "hue": 0.02, "saturation": 0.02, "colour": 0.5},
