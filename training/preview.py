@@ -42,17 +42,19 @@ def ddim(task, batch, z: Tensor, steps: int, guidance: float, stop: Callable[[],
     noise, hole = z, batch.get("mask") if task.fills_hole else None
     if hole is not None:
         hole = torch.nn.functional.interpolate(hole.float(), z.shape[-2:], mode="bilinear")
-    outside = lambda inside, own: inside if hole is None else hole * inside + (1 - hole) * own
     times = torch.linspace(len(schedule) - 1, 0, steps + 1).round().long()
     for now, then in zip(times[:-1], times[1:]):
         stop()
         t = torch.full((len(batch),), int(now), device=z.device)
-        z = outside(z, schedule.add_noise(batch.z0, noise, t))
+        if hole is not None:
+            z = hole * z + (1 - hole) * schedule.add_noise(batch.z0, noise, t)
         eps = task.predict(batch, z, t, rows)
         if guidance != 1.0:
             bare = task.predict(batch, z, t, ~rows)
             eps = bare + guidance * (eps - bare)
-        clean = outside(schedule.clean(z, eps, t), batch.z0)
+        clean = schedule.clean(z, eps, t)
+        if hole is not None:
+            clean = hole * clean + (1 - hole) * batch.z0
         z = clean if int(then) == 0 else schedule.add_noise(clean, eps, torch.full_like(t, int(then)))
     return z
 
