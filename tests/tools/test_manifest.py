@@ -270,7 +270,8 @@ def test_a_full_disk_is_reported_and_a_second_run_fetches_what_the_server_has_ma
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts by signal")
 def test_ctrl_c_ends_soon_and_the_next_run_does_the_rest(server, tmp_path):
     rows, out = work(tmp_path, 40, 4), tmp_path / "out"
-    process = subprocess.Popen(command(rows, out, server.url), stderr=subprocess.PIPE, text=True)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C, and hand that on
+    process = subprocess.Popen(command(rows, out, server.url), stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     while len(finished(out)) < 2:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
