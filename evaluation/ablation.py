@@ -41,7 +41,7 @@ TRAIN_SEED = 0
 RECIPES = Path(__file__).resolve().parents[1] / "training" / "recipes"
 
 OWN = ("trained", "untrained", "bundled")
-"""Of `Variant.weights`: those that are not another variant's."""
+"""Of `Variant.weights`: what a variant starts from by itself, and not by another variant or the truth."""
 
 CALM = {"garment_drop": 0.0, "box_masks": 0.0, "hint_drop": 0.0}
 """Options of batches that draw something anew, as they are when results are measured."""
@@ -140,11 +140,11 @@ class Bench(Protocol):
 
     networks: Networks
 
-    def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
-        """(studio, untrained method) on the demo stack."""
+    def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any] | None, seed: int) -> tuple[Any, Any]:
+        """(studio, method) on the demo stack: untrained with these options, or with its bundled demo weights for None."""
 
-    def bundled(self, method: type[FittingMethod], channels: int) -> Any | None:
-        """The method with its bundled demo weights, or None where there are none."""
+    def bundled(self, kind: str) -> str:
+        """A hash of a method's bundled demo weights, "" where there are none."""
 
     def trained(self, method: type[FittingMethod], header: Header, tensors: Mapping[str, Tensor], name: str) -> Any:
         """A method with these weights."""
@@ -193,13 +193,8 @@ def train(bench: Bench, ablation: Ablation, variant: Variant, budget: Budget, se
     """(studio, task with its trained weights in it, notes) of a variant."""
     kind = METHODS[ablation.method]
     model = ablation.recipe.model
-    options = {**model.get("demo_options", {}), **ablation.options, **variant.options}
+    options = None if variant.weights == "bundled" else {**model.get("demo_options", {}), **ablation.options, **variant.options}
     studio, method = bench.start(kind, int(model.get("in_channels", 4)), variant.vision or model.get("demo_vision", "clip"), options, seed)
-    if variant.weights == "bundled":
-        method = bench.bundled(kind, int(model.get("in_channels", 4)))
-        if method is None:
-            raise ValueError(f"No demo weights of {ablation.method} are bundled; make them with tools/train_demo.py --methods {ablation.method}.")
-        return studio, task_class(ablation.method)(studio, method, settings(ablation, variant, budget, seed), None, bench.networks), [method.header.trained]
     notes = []
     for stage in range(len(variant.stages) + 1):
         config = settings(ablation, variant, budget, seed, stage)
@@ -207,8 +202,8 @@ def train(bench: Bench, ablation: Ablation, variant: Variant, budget: Budget, se
         for name, parameter in task.module.named_parameters():
             if name.startswith(variant.freeze):
                 parameter.requires_grad_(False)
-        if variant.weights == "untrained":
-            return studio, task, ["untrained"]
+        if variant.weights != "trained":
+            return studio, task, [method.header.trained]
         trainer = Trainer(task, training_source(ablation, variant, budget, stage), config, folder / f"stage{stage}", hooks, cache, Alone())
         result = trainer.run()
         notes += [f"stage {stage + 1}: {result.steps} steps, loss {result.history['loss'][-1]:.4g}", *trainer.notes]
@@ -304,8 +299,7 @@ def run(
 def _rows_there(path: Path, ablation: Ablation, budget: Budget, bench: Bench) -> dict:
     identity = {"ablation": ablation.name, "budget": asdict(budget), "train": settings(ablation, ablation.variants[-1], budget, 0).fingerprint(), "base": bench.machine().get("stack", "")}
     if any(v.weights == "bundled" for v in ablation.variants):
-        found = bench.bundled(METHODS[ablation.method], int(ablation.recipe.model.get("in_channels", 4)))
-        identity["bundled"] = found.header.trained if found else ""
+        identity["bundled"] = bench.bundled(ablation.method)
     if path.is_file():
         table = json.loads(path.read_text(encoding="utf-8"))
         if table["identity"] != identity:

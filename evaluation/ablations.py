@@ -138,7 +138,6 @@ try_on = Ablation(
 )
 
 
-
 def _bundled(method: str, title: str, measures: tuple[str, ...], main: str, guidance: float, **data) -> Ablation:
     return Ablation(
         f"demo_{method}", f"The bundled demo weights: {title}", method, "No table of a paper: what the demo weights in models/demo do, beside the method untrained on the same small stack.",
@@ -154,5 +153,6 @@ demo_jewelry = _bundled("pm_jewelry", "PM-Jewelry, worn jewelry", ("pixels", "sh
 demo_try_on = _bundled("sift_vton", "SIFT-VTON, try-on", ("worn_garment", "pixels", "prints", "attention"), "pattern", 1.5, hat=False)
 
 ABLATIONS = {a.name: a for a in (igr, igr_guidance, dressing_two, dressing_three, insertion, paint_by_example, jewelry_losses, jewelry_modules, try_on)}
+"""Name -> ablation of a paper."""
 DEMO = {a.name: a for a in (demo_anydressing, demo_igr, demo_try_on, demo_insertion, demo_jewelry)}
-"""Name -> ablation."""
+"""Name -> table of bundled demo weights."""

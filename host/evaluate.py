@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..models.method import FittingMethod
 from ..models.weights import Header
-from .demo import demo_method, demo_stack
+from .demo import DEMO_METHODS, demo_method, demo_stack
 from .inpaint import widen
 from .models import LoadedMethod, build_method, fingerprint, new_method, unet_shape
 from .training import Studio, learning
@@ -48,18 +49,28 @@ class Bench:
                 self._stacks[channels] = (widen(model, channels) if unet_shape(model).in_channels < channels else model, *others)
         return self._stacks[channels]
 
-    def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any], seed: int) -> tuple[Studio, LoadedMethod]:
-        """(studio, untrained method with these options) on the stack."""
+    def start(self, method: type[FittingMethod], channels: int, vision: str, options: Mapping[str, Any] | None, seed: int) -> tuple[Studio, LoadedMethod]:
+        """(studio, method) on the stack: untrained with these options, or with its bundled demo weights for None.
+
+        Raises:
+            ValueError: no demo weights of the method are bundled.
+        """
         if vision not in self._vision:
             self._vision[vision] = demo_vision(vision)
         model, clip, vae, _ = self.stack(channels)
         studio = Studio(model, vae, clip, self._vision[vision], self.precision)
-        return studio, new_method(method, model, seed, dict(options))
+        if options is not None:
+            return studio, new_method(method, model, seed, dict(options))
+        loaded, trained = demo_method(model, method)
+        if not trained:
+            raise ValueError(f"No demo weights of {method.kind} are bundled; make them with tools/train_demo.py --methods {method.kind}.")
+        return studio, loaded
 
-    def bundled(self, method: type[FittingMethod], channels: int) -> LoadedMethod | None:
-        """The method with its bundled demo weights, or None where there are none."""
-        loaded, trained = demo_method(self.stack(channels)[0], method)
-        return loaded if trained else None
+    @staticmethod
+    def bundled(kind: str) -> str:
+        """A hash of a method's bundled demo weights, "" where there are none."""
+        path = DEMO_METHODS / f"demo_{kind}.safetensors"
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
 
     @staticmethod
     def trained(method: type[FittingMethod], header: Header, tensors: Mapping[str, Tensor], name: str) -> LoadedMethod:

@@ -4,7 +4,7 @@ Builds the environment where it is missing, starts ComfyUI headless on the loopb
 garments, queues bundled workflows through HTTP and websocket, writes every result and one contact sheet, and stops the server.
 
     --only NAME [NAME ...]   some of the jobs          --steps N   fewer or more sampling steps          --output FOLDER
-    --strips FOLDER          also a strip per job, what was given and what was made (docs/pictures are README's)
+    --strips FOLDER          also a strip per job, what was given and what was made
 """
 
 from __future__ import annotations

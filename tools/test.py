@@ -52,7 +52,7 @@ def parts(arguments, available: int) -> list[list[str]]:
 
 
 def run(made, chosen: list[list[str]]) -> int:
-    """Run the first here, the others beside it; returns the first exit code that is not 0."""
+    """Run the first here, the others beside it; returns 0 where all of them did, else the last other code."""
     beside = []
     try:
         for arguments in chosen[1:]:

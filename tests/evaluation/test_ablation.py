@@ -234,7 +234,8 @@ def test_bundled_weights_are_measured_and_not_trained(bench, tmp_path):
     table = json.loads(run(bench, ablation, SMALL, range(1), tmp_path).read_text())
     rows = {r["variant"]: r for r in table["rows"]}
     assert list(rows) == [v.name for v in ablation.variants]
-    assert rows["bundled demo weights"]["notes"] == [table["identity"]["bundled"]] and table["identity"]["bundled"]
+    assert rows["untrained"]["notes"] == ["untrained"] != rows["bundled demo weights"]["notes"]
+    assert table["identity"]["bundled"] == bench.bundled("anydressing") != bench.bundled("igr")
     assert rows["bundled demo weights"]["values"] != rows["untrained"]["values"]
 
 
