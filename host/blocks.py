@@ -16,8 +16,22 @@ from torch import Tensor, nn
 from ..models.parts.layers import Layers
 from ..models.parts.sites import UNetShape
 
+CHANNELS_PER_GROUP = 8
+"""Fewest channels that the last norm of a U-Net takes together; SD1.5's has ten, 320 channels in 32 groups."""
 Observe = Callable[[Tensor, Tensor, int], None]
 """(q (B,N,C), k (B,M,C), heads): sees the projected queries and keys of a cross-attention."""
+
+
+def with_means(unet: UNetModel) -> UNetModel:
+    """The U-Net, its last norm with at least `CHANNELS_PER_GROUP` channels in a group; from 256 channels on nothing changes.
+
+    The host always makes 32 groups. With 32 channels the last norm would take each channel's mean away, and nothing comes after it that could
+    put one back: the predicted noise could have no mean of its own, and every picture would keep the mean of the noise it
+    started from, as a tint. Inside the U-Net the residual paths carry means past the norms, so those stay as they are.
+    """
+    norm = unet.out[0]
+    norm.num_groups = min(norm.num_groups, max(1, norm.num_channels // CHANNELS_PER_GROUP))
+    return unet
 
 
 def unet(shape: UNetShape, layers: Layers) -> UNetModel:
@@ -27,7 +41,7 @@ def unet(shape: UNetShape, layers: Layers) -> UNetModel:
     surplus = ("use_temporal_resblock", "use_temporal_attention", "adm_in_channels")
     config = {k: v for k, v in unet_config(shape).items() if k not in surplus}
     config |= {"num_res_blocks": 2, "dtype": layers.dtype}
-    return UNetModel(**config, device=layers.device, operations=layers.ops)
+    return with_means(UNetModel(**config, device=layers.device, operations=layers.ops))
 
 
 class Encoder(nn.Module):

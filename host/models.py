@@ -175,6 +175,9 @@ def build_unet(shape: UNetShape, state: dict[str, Tensor], name: str, disable_dy
     model = config.get_model({}, "", device=offload_device)
     cls = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = cls(model, load_device=load_device, offload_device=offload_device)
+    from . import blocks
+
+    blocks.with_means(model.diffusion_model)
     result = model.diffusion_model.load_state_dict(state, strict=False, assign=patcher.is_dynamic())
     if result.missing_keys or result.unexpected_keys:
         raise WeightsError(

@@ -46,6 +46,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--methods", nargs="+", default=[], help="names of demo recipes, such as igr (default: all)")
     parser.add_argument("--method-steps", type=float, default=1.0, metavar="FACTOR", help="times the steps of the methods' recipes")
+    parser.add_argument("--from-bundled", action="store_true", help="where the work folder has no autoencoder and no denoiser yet, start from the bundled ones")
     parser.add_argument("--limit", type=int, default=0, help="samples per method, in place of the recipes' (encoding them takes a third of the time on a processor)")
     parser.add_argument("--work", default=str(ROOT / "output" / "demo_training"), help="where stages are kept")
     parser.add_argument("--processes", type=int, default=0, help="that draw and train side by side (default: one per core, at most 4; one on a GPU)")
@@ -140,6 +141,7 @@ class Run:
         from fitting_room.training.stack import autoencoder
 
         torch.set_num_threads(self.processes)
+        self.from_bundled()
         held, before = self.pictures(held=True), self.get("vae.pt") if (self.work / "vae.pt").is_file() else {}
         minutes = self.minutes("vae") - before.get("minutes", 0)
         if minutes < 0.5:
@@ -151,7 +153,28 @@ class Run:
         seen += before.get("seen", 0)
         numbers = {"scenes": autoencoder.psnr(net, held.image[:128], self.device), "things": autoencoder.psnr(net, held.item[:128, 0], self.device)}
         self.say(f"autoencoder: {seen} crops; held out " + ", ".join(f"{k} {v:.2f} dB" for k, v in numbers.items()))
-        self.put("vae.pt", {"net": net.cpu().state_dict(), "seen": seen, "psnr": numbers, "minutes": self.minutes("vae")})
+        self.put("vae.pt", {**before, "net": net.cpu().state_dict(), "seen": seen, "psnr": numbers, "minutes": self.minutes("vae")})
+
+    def from_bundled(self) -> None:
+        """The bundled autoencoder as the one to go on with, where that is asked for; its minutes count anew."""
+        from fitting_room.training.stack.autoencoder import Autoencoder
+
+        if self.options.from_bundled and not (self.work / "vae.pt").is_file():
+            state, said = self.bundled()
+            seen = int(said["fitting_room.trained"].rsplit("autoencoder ", 1)[1].split()[0])
+            self.put("vae.pt", {"net": Autoencoder().take(state["vae"]).state_dict(), "seen": seen, "psnr": {}, "minutes": 0.0, "earlier": float(said["fitting_room.minutes"])})
+
+    def bundled(self) -> tuple[dict[str, dict], dict[str, str]]:
+        """({"unet", "clip", "vae"}: tensors, what the header says) of the bundled stack."""
+        from fitting_room import host
+        from fitting_room.models import weights
+        from safetensors import safe_open
+        from safetensors.torch import load_file
+
+        with safe_open(host.DEMO_WEIGHTS, "pt") as file:
+            said = file.metadata()
+        state = weights.unpacked(load_file(host.DEMO_WEIGHTS))
+        return {p: {k.removeprefix(f"{p}."): v.float() for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}, said
 
     def autoencoder(self):
         """The trained autoencoder."""
@@ -246,8 +269,7 @@ class Run:
         """Run a stage by several processes that share its steps; torch's own variables tell them of each other."""
         own = self.options
         flags = [*flags, "--minutes", str(own.minutes), "--method-steps", str(own.method_steps), "--limit", str(own.limit), "--work", str(self.work), "--processes", str(self.processes), "--batch", str(self.batch), "--seed", str(own.seed), "--height", str(own.height)]
-        if own.cpu:
-            flags.append("--cpu")
+        flags += [flag for flag, given in (("--cpu", own.cpu), ("--from-bundled", own.from_bundled)) if given]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -266,7 +288,7 @@ class Run:
             torch.set_num_threads(1)
             dist.init_process_group("gloo")
         model, schedule = self.model()
-        before = self.get("denoiser.pt") if (self.work / "denoiser.pt").is_file() else {"samples": 0, "seconds": 0.0, "steps": 0}
+        before = self.before(model)
         minutes, kept = self.minutes("denoiser") - before["seconds"] / 60, self.work / f"denoiser_state_{before['steps']}.pt"
         if minutes < 0.5:
             return self.say("denoiser: there already")
@@ -281,6 +303,28 @@ class Run:
         if self.rank == 0:
             self.put("denoiser.pt", {"ema": end.ema, "samples": before["samples"] + end.samples, "seconds": before["seconds"] + end.seconds, "steps": before["steps"] + end.step})
             self.say(f"denoiser: {before['samples'] + end.samples} samples in {(before['seconds'] + end.seconds) / 60:.0f} minutes")
+
+    def before(self, model) -> dict:
+        """What the training goes on from: its own last end, the bundled stack's weights where that is asked for, or nothing."""
+        from fitting_room import host
+        from fitting_room.models import weights
+        from fitting_room.training.stack.text import start_from
+
+        if (self.work / "denoiser.pt").is_file():
+            return self.get("denoiser.pt")
+        before = {"samples": 0, "seconds": 0.0, "steps": 0}
+        if not self.options.from_bundled:
+            return before
+        state, said = self.bundled()
+        model.unet.load_state_dict(state["unet"])
+        start_from(model.text, state["clip"])
+        attention = host.DEMO_METHODS / "demo_anydressing.safetensors"
+        if attention.is_file():
+            model.dressing.take(weights.read(attention, "anydressing")[1], attention.name)
+        steps, samples = (int(n.split()[0]) for n in said["fitting_room.trained"].split(", ")[:2])
+        if self.rank == 0:
+            self.say(f"denoiser: from the bundled one, {samples} samples")
+        return {"samples": samples, "seconds": 0.0, "steps": steps, "ema": {k: p.detach().clone() for k, p in model.named_parameters() if p.requires_grad}}
 
     def finished(self):
         """(model, schedule, what is known of its training), with the mean weights."""
@@ -303,7 +347,7 @@ class Run:
         said = {
             "trained": f"{made['steps']} steps, {made['samples']} samples of {self.size[1]} x {self.size[0]} pixels; autoencoder {vae['seen']} crops",
             "data": "the drawn world of data/synthetic (17,000 samples)", "machine": self.machine(), "license": "Apache-2.0",
-            "source": "tools/train_demo.py", "minutes": f"{self.minutes('vae') + made['seconds'] / 60:.0f}",
+            "source": "tools/train_demo.py", "minutes": f"{vae.get('earlier', 0) + vae['minutes'] + made['seconds'] / 60:.0f}",
         }
         path = weights.write_tensors(host.DEMO_WEIGHTS, {**weights.packed(unet), **{k: v.half() if v.is_floating_point() else v for k, v in state.items()}}, {"fitting_room.stack": "1", **{f"fitting_room.{k}": v for k, v in said.items()}})
         self.say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")

@@ -29,6 +29,33 @@ def test_padding_the_autoencoder_changes_nothing_in_the_host(comfyui):
     assert torch.allclose(wide.decode(latent / 0.18215), drawn, atol=1e-4)
 
 
+def test_an_autoencoder_is_taken_up_again_from_what_was_exported(comfyui):
+    from fitting_room.training.stack.autoencoder import Autoencoder
+
+    one, picture = net(), torch.rand(1, 3, 64, 48)
+    other = Autoencoder().eval().take(one.export())
+    with torch.no_grad():
+        assert torch.allclose(other.encode(picture), one.encode(picture), atol=1e-4)
+        assert torch.allclose(other.decode(one.encode(picture)), one.decode(one.encode(picture)), atol=1e-5)
+
+
+def test_the_small_denoiser_can_say_a_mean(comfyui):
+    """A narrow U-Net whose last norm took every channel's mean would give the same mean whatever it is shown."""
+    from dataclasses import replace
+
+    from fitting_room import host
+
+    model = host.demo_unet(replace(host.DEMO_SHAPE, in_channels=4), 0)
+    unet = host.Studio(model, None).base()
+    assert unet.out[0].num_groups == model.model.diffusion_model.out[0].num_groups == 4
+    x, tokens = torch.randn(1, 4, 16, 12), torch.zeros(1, 8, 64)
+    with torch.inference_mode(False), torch.no_grad():
+        brighter = unet(x + 1, torch.tensor([900.0]), tokens).mean((2, 3)) - unet(x, torch.tensor([900.0]), tokens).mean((2, 3))
+        unet.out[0].num_groups = 32
+        same = unet(x + 1, torch.tensor([900.0]), tokens).mean((2, 3)) - unet(x, torch.tensor([900.0]), tokens).mean((2, 3))
+    assert brighter.abs().mean() > 3 * same.abs().mean()
+
+
 def test_the_text_encoder_says_the_same_in_the_host(comfyui):
     from fitting_room.host import encode_text, token_ids
     from fitting_room.host.demo import _whole_table, demo_clip
@@ -51,6 +78,16 @@ def test_what_was_trained_can_be_taken_up_again():
     one, other, rows = TextEncoder(torch.arange(5)), TextEncoder(torch.arange(5)), torch.tensor([[0, 3, 4]])
     start_from(other, one.export())
     assert torch.equal(one(rows), other(rows))
+
+
+def test_new_words_start_as_the_mean_of_the_known():
+    from fitting_room.training.stack.text import TextEncoder, start_from
+
+    torch.manual_seed(0)
+    one, other = TextEncoder(torch.arange(5)), TextEncoder(torch.tensor([3, 4, 9]))
+    start_from(other, one.export())
+    assert torch.equal(other.table.weight[:2], one.table.weight[3:]) and other.used.tolist() == [3, 4, 9]
+    assert torch.allclose(other.table.weight[2], one.table.weight.mean(0))
 
 
 def test_later_words_do_not_change_earlier_tokens():

@@ -137,6 +137,22 @@ class Autoencoder(nn.Module):
         return state
 
 
+    @torch.no_grad()
+    def take(self, state: dict[str, Tensor]) -> Autoencoder:
+        """Weights from what `export` gave; the batch norm, folded there, starts as the identity."""
+        for name, net, blocks in (("taesd_encoder", self.encoder, ENCODER_BLOCKS), ("taesd_decoder", self.decoder, DECODER_BLOCKS)):
+            for index, module in enumerate(net):
+                parts = {f".conv.{p}": module.conv[p] for p in (0, 2, 4)} if isinstance(module, Residual) and index in blocks else {"": module}
+                for suffix, conv in parts.items():
+                    if isinstance(conv, nn.Conv2d):
+                        conv.weight.copy_(state[f"{name}.{index}{suffix}.weight"][: conv.out_channels, : conv.in_channels])
+                        if conv.bias is not None:
+                            conv.bias.copy_(state[f"{name}.{index}{suffix}.bias"][: conv.out_channels])
+        self.norm.running_mean.zero_()
+        self.norm.running_var.fill_(1 - self.norm.eps)
+        return self
+
+
 def _padded(name: str, weight: Tensor | None, bias: Tensor | None, out: int, into: int, has_bias: bool) -> dict[str, Tensor]:
     wide = {f"{name}.weight": torch.zeros(out, into, 3, 3)}
     if weight is not None:
@@ -221,5 +237,6 @@ def psnr(net: Autoencoder, pictures: np.ndarray, device: torch.device) -> float:
 @torch.no_grad()
 def latents(net: Autoencoder, pictures: np.ndarray, device: torch.device, batch: int = 100) -> Tensor:
     """Latents (N,4,h,w) float16 of pictures (N,H,W,3) uint8."""
-    parts = [torch.from_numpy(pictures[i : i + batch]).permute(0, 3, 1, 2).float().div(255).to(device) for i in range(0, len(pictures), batch)]
-    return torch.cat([net.encode(p).half().cpu() for p in parts])
+    net = net.to(memory_format=torch.channels_last)
+    parts = (torch.from_numpy(pictures[i : i + batch]).permute(0, 3, 1, 2).float().div(255).to(device) for i in range(0, len(pictures), batch))
+    return torch.cat([net.encode(p.contiguous(memory_format=torch.channels_last)).half().cpu() for p in parts])

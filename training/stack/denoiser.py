@@ -169,6 +169,7 @@ def fit(
         dressed_from: share of the time after which every second step has garments in view.
         start: to go on from. keep: is given the state every `every` seconds.
     """
+    model.unet.to(memory_format=torch.channels_last)  # a tenth faster on a processor: fewer copies around attention
     parameters = {k: p for k, p in model.named_parameters() if p.requires_grad}
     if start is not None:
         model.load_state_dict(start.weights)

@@ -121,7 +121,8 @@ def draw(
         with get_context("spawn").Pool(processes, initializer=enter) as pool:
             for number, file in enumerate(pool.imap(_draw, todo), 1):
                 files.append(file)
-                say(f"drawn {number} of {len(todo)} shards")
+                if number % 10 == 0 or number == len(todo):
+                    say(f"drawn {number} of {len(todo)} shards")
     else:
         files = [_draw(job) for job in todo]
     return read(files)

@@ -88,8 +88,10 @@ def used_tokens(ids: Tensor) -> Tensor:
 
 
 def start_from(encoder: TextEncoder, state: Mapping[str, Tensor]) -> None:
-    """Take what `export` gave into an encoder of the same vocabulary."""
-    own = {"used": state["table_ids"], "table.weight": state["table_rows"], "position": state[f"{_TOWER}.embeddings.position_embedding.weight"]}
+    """Take what `export` gave into an encoder; words of the encoder's that were not there start as the mean of those that were."""
+    known = {int(i): row for i, row in zip(state["table_ids"], state["table_rows"])}
+    table = torch.stack([known.get(int(i), state["table_rows"].mean(0)) for i in encoder.used])
+    own = {"used": encoder.used, "table.weight": table, "position": state[f"{_TOWER}.embeddings.position_embedding.weight"]}
     for number in range(LAYERS):
         for name, part in _NAMES.items():
             own |= {f"layers.{number}.{name}.{kind}": state[f"{_TOWER}.encoder.layers.{number}.{part}.{kind}"] for kind in ("weight", "bias")}
