@@ -9,7 +9,6 @@ code path and only here: K' and V' projected in every step; both halves of the g
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import statistics
@@ -19,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import pack  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from start import arguments, start  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "dressing.json"
 FORMS = {
@@ -33,26 +32,17 @@ LOWER_BOUND = 0.11661  # added FLOPs per CFG step and garment of the exact metho
 
 def main() -> int:
     """Measure, print a table, write the result."""
-    arguments = sys.argv[1:]
-    made, code = pack.enter(__file__, *arguments)
-    if made is None:
-        return code
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=2, help="sampling steps that are timed")
     parser.add_argument("--rounds", type=int, default=2, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=576)
     parser.add_argument("--height", type=int, default=768)
     parser.add_argument("--flops-only", action="store_true")
-    options = parser.parse_args(arguments)
-    pack.load()
-    import torch
-
-    gpu = torch.cuda.is_available()
-    pack.load_host(made.comfyui, *(() if gpu else ("--cpu",)), "--use-pytorch-cross-attention")
+    options, device = start(__file__, parser)
     result = {"size": [options.height, options.width], "flops": flops(options.height // 8, options.width // 8)}
     if not options.flops_only:
-        result["time"] = times(options, "cuda" if gpu else "cpu")
-    write(result, "cuda" if gpu else "cpu")
+        result["time"] = times(options, device)
+    write(result, device)
     print(table(result))
     return 0
 

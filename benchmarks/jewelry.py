@@ -11,7 +11,6 @@ cross-attention. It is switched on here only, in the same code path.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import statistics
@@ -21,8 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import pack  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from start import arguments, start  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "jewelry.json"
 FORMS = ("plain", "encoder, cached", "encoder and shadow, cached", "released form")
@@ -32,26 +31,17 @@ TARGET = 0.85
 
 def main() -> int:
     """Measure, print a table, write the result."""
-    arguments = sys.argv[1:]
-    made, code = pack.enter(__file__, *arguments)
-    if made is None:
-        return code
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--channels", type=int, default=320, help="width of the U-Net that is timed; less where memory is short")
     parser.add_argument("--flops-only", action="store_true")
-    options = parser.parse_args(arguments)
-    pack.load()
-    import torch
-
-    gpu = torch.cuda.is_available()
-    pack.load_host(made.comfyui, *(() if gpu else ("--cpu",)), "--use-pytorch-cross-attention")
+    options, device = start(__file__, parser)
     result = {"size": [options.height, options.width], "flops": flops(options.height // 8, options.width // 8)}
     if not options.flops_only:
-        result["time"] = times(options.height // 8, options.width // 8, options.rounds, options.channels, "cuda" if gpu else "cpu")
-    write(result, "cuda" if gpu else "cpu")
+        result["time"] = times(options.height // 8, options.width // 8, options.rounds, options.channels, device)
+    write(result, device)
     print(table(result))
     return 0
 

@@ -14,7 +14,6 @@ memory  AnyDressing at 768 x 576, batch 1, two garments, bf16, full width on the
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -24,8 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import pack  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from start import arguments, start  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "training.json"
 GB = 2**30
@@ -33,21 +32,12 @@ GB = 2**30
 
 def main() -> int:
     """Measure, print, write the result."""
-    arguments = sys.argv[1:]
-    made, code = pack.enter(__file__, *arguments)
-    if made is None:
-        return code
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--only", choices=("speed", "kept", "cache", "memory"), help="one part; the others keep their last result")
-    options = parser.parse_args(arguments)
-    pack.load()
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    pack.load_host(made.comfyui, *(() if device == "cuda" else ("--cpu",)), "--use-pytorch-cross-attention")
-    from fitting_room.benchmarks import machine
+    options, device = start(__file__, parser)
+    import machine
 
     before = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     parts = {"speed": lambda: speed(options.rounds, options.steps), "kept": kept, "cache": cache, "memory": memory}

@@ -8,15 +8,14 @@ whole pictures at the papers' sizes, so they do not depend on the machine; secon
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
-import pack  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from start import arguments, start  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "tryoff_insert.json"
 SECTIONS = {"igr": "section_igr", "diffuse_to_choose": "section_diffuse_to_choose"}
@@ -25,24 +24,15 @@ SECTIONS = {"igr": "section_igr", "diffuse_to_choose": "section_diffuse_to_choos
 
 def main() -> int:
     """Measure, print a table per section, write the result."""
-    arguments = sys.argv[1:]
-    made, code = pack.enter(__file__, *arguments)
-    if made is None:
-        return code
     there = [name for name, module in SECTIONS.items() if (ROOT / "benchmarks" / f"{module}.py").is_file()]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=there, default=there)
     parser.add_argument("--steps", type=int, default=3, help="sampling steps that are timed")
     parser.add_argument("--rounds", type=int, default=2, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--flops-only", action="store_true")
-    options = parser.parse_args(arguments)
-    pack.load()
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    pack.load_host(made.comfyui, *(() if device == "cuda" else ("--cpu",)), "--use-pytorch-cross-attention")
+    options, device = start(__file__, parser)
     for name in options.only:
         section = import_module(SECTIONS[name])
         result = {"flops": section.flops()}

@@ -12,7 +12,6 @@ cross-attention over its single token is shortcut, so the released form is count
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -20,8 +19,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "benchmarks")]
-import pack  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from start import arguments, start  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "tryon.json"
 STEPS, EVALUATIONS, GUIDANCE = 50, 51, 1.5
@@ -39,23 +38,14 @@ TIMED = [name for pair in BASELINE.items() for name in pair]
 
 def main() -> int:
     """Measure, print a table, write the result."""
-    arguments = sys.argv[1:]
-    made, code = pack.enter(__file__, *arguments)
-    if made is None:
-        return code
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=2, help="evaluations that are timed")
     parser.add_argument("--rounds", type=int, default=1, help="interleaved repetitions; the median counts")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--height", type=int, default=512)
     parser.add_argument("--channels", type=int, default=320, help="width of the U-Net that is timed (320 = full)")
     parser.add_argument("--flops-only", action="store_true")
-    options = parser.parse_args(arguments)
-    pack.load()
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    pack.load_host(made.comfyui, *(() if device == "cuda" else ("--cpu",)), "--use-pytorch-cross-attention")
+    options, device = start(__file__, parser)
     result = {"flops": {"size": [512, 384], **flops(64, 48)}}
     if not options.flops_only:
         result["time"] = {"size": [options.height, options.width], "model_channels": options.channels, **times(options, device)}
