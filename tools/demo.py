@@ -132,8 +132,8 @@ def upload(client, kinds: list[str]) -> dict:
     return out
 
 
-def photograph():
-    """The photograph of an astronaut that scikit-image carries, at the demo weights' size, the suit's torso transparent (= to be repainted)."""
+def photograph(size: tuple[int, int] = (WIDTH, HEIGHT)):
+    """The photograph of an astronaut that scikit-image carries, 3 : 4, the suit transparent (= to be repainted)."""
     import numpy
     from PIL import Image, ImageDraw
     from skimage import data
@@ -141,7 +141,7 @@ def photograph():
     picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
     mask = Image.new("L", picture.size, 255)
     ImageDraw.Draw(mask).polygon([(24, 290), (95, 235), (150, 215), (250, 215), (335, 262), (384, 512), (0, 512)], fill=0)
-    return Image.fromarray(numpy.dstack([numpy.asarray(p.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)) for p in (picture, mask)]))
+    return Image.fromarray(numpy.dstack([numpy.asarray(p if p.size == size else p.resize(size, Image.Resampling.LANCZOS)) for p in (picture, mask)]))
 
 
 def drawn(kind: str, seed: int = 7, height: int = HEIGHT, width: int = WIDTH):

@@ -1,7 +1,7 @@
 """Make the example pictures of the help pages: `python3 tools/help_pictures.py [--only NODE ...]`.
 
 Each is what the node itself shows, on the photograph that scikit-image carries or on drawn pictures, through a running ComfyUI;
-written to web/docs/img/<node>.webp. Nodes that need trained weights get theirs once there are weights worth looking at.
+written to web/docs/img/<node>.webp. Nodes whose picture needs trained weights show a job of tools/demo.py, with the bundled demo weights.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ import sys
 
 if __package__:
     from . import pack
+    from . import demo
     from .demo import say
 else:
+    import demo
     import pack
     from demo import say
 
 HEIGHT, GAP, LARGEST = 220, 6, 60_000
 PREFIX = "FittingRoom"
+METHODS = {"ApplyAnyDressing": "dressed", "ApplyIGR": "restored", "ApplySiftVton": "tried on", "FiLMHintEncoder": "inserted", "JewelryEncoder": "adorned"}
+"""Node -> the job of tools/demo.py that shows what its method does."""
+STEPS = 30
+"""Sampling steps of these jobs."""
 
 
 class Examples:
@@ -172,15 +178,8 @@ def row(pictures: list):
 
 def photograph() -> bytes:
     """The photograph of an astronaut, 384 x 512, the suit transparent, as a PNG."""
-    import numpy
-    from PIL import Image, ImageDraw
-    from skimage import data
-
-    picture = Image.fromarray(data.astronaut()).crop((40, 0, 424, 512))
-    mask = Image.new("L", picture.size, 255)
-    ImageDraw.Draw(mask).polygon([(24, 290), (95, 235), (150, 215), (250, 215), (335, 262), (384, 512), (0, 512)], fill=0)
     out = io.BytesIO()
-    Image.fromarray(numpy.dstack([numpy.asarray(picture), numpy.asarray(mask)])).save(out, "PNG")
+    demo.photograph((384, 512)).save(out, "PNG")
     return out.getvalue()
 
 
@@ -204,6 +203,22 @@ def make(client, info: dict, only=()) -> dict[str, bytes]:
     return out
 
 
+def methods(client, only) -> dict[str, bytes]:
+    """{file: bytes} of what the methods make, with what they were given beside it."""
+    import tempfile
+    from pathlib import Path
+
+    jobs = {node: job for node, name in METHODS.items() for job in demo.JOBS if job.name == name and (not only or node in only)}
+    given, out = demo.upload(client, sorted({p for job in jobs.values() for p in job.pictures.values()})), {}
+    with tempfile.TemporaryDirectory() as folder:
+        for node, job in jobs.items():
+            _, pictures, result = demo.run(client, job, given, STEPS, Path(folder))
+            data = io.BytesIO()
+            demo.strip(pictures, result).save(data, "WEBP", quality=88, method=6)
+            out[f"{PREFIX}{node}.webp"] = data.getvalue()
+    return out
+
+
 def main() -> int:
     """Run the examples and write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,7 +233,8 @@ def main() -> int:
     folder = pack.ROOT / "web" / "docs" / "img"
     folder.mkdir(parents=True, exist_ok=True)
     with Server(made.python, made.comfyui, made.base_directory) as server:
-        for name, data in make(server.client, server.client.object_info(), options.only).items():
+        drawn = make(server.client, server.client.object_info(), options.only)
+        for name, data in {**drawn, **methods(server.client, options.only)}.items():
             (folder / name).write_bytes(data)
     return 0
 

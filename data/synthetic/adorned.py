@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 
 from .backgrounds import draw_place
@@ -9,7 +11,7 @@ from .canvas import SOLID, Canvas, Cover, Layer
 from .curves import Frame, Limb, smooth
 from .figure import draw_body, draw_look
 from .garments import Garment, draw_garment
-from .hands import draw_hand
+from .hands import Hand, draw_hand
 from .head import canvas_disc
 from .jewelry import TYPES, Jewel, bracelet_front, draw_jewel, earring, flat_chain, flat_earrings, front_arc, product_picture, ring_front, strand
 from .palette import COLOURS
@@ -83,7 +85,7 @@ def _head(rng: np.random.Generator, jewel: Jewel, height: int, width: int):
     garment = draw_garment(rng, "upper", "tank top")
     garment = Garment("upper", "tank top", garment.base, garment.second, "plain" if rng.random() < 0.6 else "striped", seed=garment.seed)
     up = -18.5 if jewel.kind == "earrings" else -4.0
-    canvas = _close_up(height, width, tuple(body.trunk(np.array([0.0, up]))), 40.0 if jewel.kind == "earrings" else 52.0)
+    canvas = _close_up(height, width, tuple(body.trunk(np.array([0.0, up]))), 34.0 if jewel.kind == "earrings" else 52.0)
     draw_place(canvas, rng, str(rng.choice(["studio", "studio", "park", "beach", "room"])))
     draw_person(canvas, body, {"upper": garment})
     mm = HEAD_WIDTH_MM / (16.8 * body.trunk.scale)
@@ -125,15 +127,19 @@ def _along(curve: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _hand(rng: np.random.Generator, jewel: Jewel, height: int, width: int):
-    look = draw_look(rng)
-    scale = min(width / 96, height / 128)
-    canvas = Canvas(height, width, scale, (width / 2 - 48 * scale, height - 128 * scale))
-    draw_place(canvas, rng, "studio")
-    hand = draw_hand(canvas, rng, look.skin, COLOURS[str(rng.choice(list(COLOURS)))])
-    if jewel.kind == "ring":
+    look, ring = draw_look(rng), jewel.kind == "ring"
+    small = _posed_hand(Canvas(16, 12, 1 / 8), deepcopy(rng), look)  # only to see where it will be
+    canvas = _close_up(height, width, ((small.ring.x, small.ring.y) if ring else (small.wrist.x, small.wrist.y)), 40.0 if ring else 46.0)
+    hand = _posed_hand(canvas, rng, look)
+    if ring:
         return canvas, lambda layer: (*_wear_band(layer, hand.ring, hand.ring_half, jewel), FINGER_MM / (2 * hand.ring_half))
     half = hand.wrist_half * hand.wrist.scale
     return canvas, lambda layer: (*_wear_band(layer, hand.wrist, hand.wrist_half, jewel), WRIST_MM / (2 * half))
+
+
+def _posed_hand(canvas: Canvas, rng: np.random.Generator, look) -> Hand:
+    draw_place(canvas, rng, "studio")
+    return draw_hand(canvas, rng, look.skin, COLOURS[str(rng.choice(list(COLOURS)))])
 
 
 def _wear_band(layer: Layer, frame: Frame, half: float, jewel: Jewel):
