@@ -47,7 +47,7 @@ def _dressing(name: str, title: str, hats: bool) -> Ablation:
             Variant("+ IGL", train={"losses": {"texture": 0.0, "localization": 0.01}}),
             Variant("+ GTL", train={"losses": {"localization": 0.01, "texture": 0.001}}, needs=("dists",)),
         ),
-        data={"outfit": "separates", "hat": hats, "hats": hats}, guidance=4.0,
+        data={"outfit": "separates", "hat": hats, "hats": hats}, guidance=2.0,
         limits="The base encodes garments one by one too (without a LoRA of their slot): the paper's base lays them side by side in one picture, which this code does not do. "
         f"Persons are drawn from noise, so garments are looked for where they usually are; the row of true pictures shows what that costs. {SMALL}",
     )
@@ -147,7 +147,7 @@ def _bundled(method: str, title: str, measures: tuple[str, ...], main: str, guid
 
 
 demo_igr = _bundled("igr", "IGR, restored garments", ("flat_garment", "pixels"), "pattern", 1.5)
-demo_anydressing = _bundled("anydressing", "AnyDressing, persons in two garments", ("every_garment",), "colour", 4.0, outfit="separates", hat=False, hats=False)
+demo_anydressing = _bundled("anydressing", "AnyDressing, persons in two garments", ("every_garment",), "colour", 2.0, outfit="separates", hat=False, hats=False)
 demo_insertion = _bundled("diffuse_to_choose", "Diffuse to Choose, inserted products", ("pixels",), "psnr", 2.0)
 demo_jewelry = _bundled("pm_jewelry", "PM-Jewelry, worn jewelry", ("pixels", "shadow"), "psnr", 2.0)
 demo_try_on = _bundled("sift_vton", "SIFT-VTON, try-on", ("worn_garment", "pixels", "prints", "attention"), "pattern", 1.5, hat=False)

@@ -39,21 +39,18 @@ class Job:
     values: dict = field(default_factory=dict)
 
 
-GENTLE = {"cfg": 2.0}
-"""Guidance for weights this small; the workflows have the papers' values, which are for the full size."""
-
 JOBS = [
     Job("dressed", "dress_two_garments", "anydressing", "AnyDressing: a new person, from a prompt, in the two given garments",
-        {"upper_image": "upper garment", "lower_image": "lower garment"}, GENTLE),
+        {"upper_image": "upper garment", "lower_image": "lower garment"}),
     Job("photograph", "dress_given_person", "anydressing", "AnyDressing: a photograph, repainted inside the mask only (the demo weights know drawings, not photographs)",
-        {"upper_image": "upper garment", "person_image": "astronaut"}, GENTLE),
+        {"upper_image": "upper garment", "person_image": "astronaut"}),
     Job("restored", "try_off_upper", "igr", "IGR: the flat picture of the garment that the person wears", {"person_image": "person wearing upper garment"}),
     Job("tried on", "try_on_any_sd15", "sift_vton", "SIFT-VTON: the given person in the given garment, with a DensePose picture of the person",
         {"person_image": "person", "garment_image": "upper garment", "pose_image": "densepose"}),
     Job("inserted", "insert_furniture", "diffuse_to_choose", "Diffuse to Choose: a product in a room; outside the mask the picture as it was",
-        {"source_image": "room", "product_image": "armchair"}, GENTLE),
+        {"source_image": "room", "product_image": "armchair"}),
     Job("adorned", "jewelry_necklace", "pm_jewelry", "PM-Jewelry: a necklace on a person, with its shadow",
-        {"person_image": "head for necklace", "jewelry_image": "necklace", "depth_image": "depth of head for necklace"}, GENTLE),
+        {"person_image": "head for necklace", "jewelry_image": "necklace", "depth_image": "depth of head for necklace"}),
 ]
 
 

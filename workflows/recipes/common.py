@@ -9,6 +9,15 @@ WORKFLOWS: list = []
 WIDTH, HEIGHT = 96, 128
 """What the bundled small weights were trained at. Real weights want the paper's size, which each workflow's notes name."""
 
+CFG = 2.0
+"""Guidance of the bundled small weights, which more makes garish; what a paper samples with stands in the note beside the sampler."""
+
+
+def sample_note(paper: str) -> str:
+    """The note beside a sampler: what the paper samples with, for real weights."""
+    return f"**Sample.** For real weights {paper}, as in the paper. The small demo model wants a cfg of about {CFG:g}."
+
+
 DEMO_NOTE = (
     "**Demo model.** This workflow runs at once, without any download: a small model that knows a drawn world of 96 x 128 pixels. "
     "For real pictures put **Load Checkpoint** with an SD1.5 model here, **Load Fitting Method** in place of **Demo Method**, "
@@ -38,8 +47,10 @@ def prompts(g: Graph, clip, positive: str, negative: str = "", group: str = "Pro
 
 
 def sample(g: Graph, model, positive, negative, latent, vae, *, steps: int, cfg: float, seed: int = 1, sampler: str = "ddim",
-           scheduler: str = "ddim_uniform", denoise: float = 1.0, name: str = "sampler", prefix: str = "fitting_room", group: str = "Sample") -> Node:
-    """KSampler, decode and save; returns the decode node, whose IMAGE is the result."""
+           scheduler: str = "ddim_uniform", denoise: float = 1.0, name: str = "sampler", prefix: str = "fitting_room", group: str = "Sample", paper: str = "") -> Node:
+    """KSampler, decode and save; returns the decode node, whose IMAGE is the result. `paper`: what the paper samples with, where that is something else."""
+    if paper:
+        g.note(group, sample_note(paper))
     suffix = "" if name == "sampler" else f"_{name}"
     run = g.node(name, "KSampler", group=group, model=model, positive=positive, negative=negative, latent_image=latent, seed=seed, steps=steps, cfg=cfg,
                  sampler_name=sampler, scheduler=scheduler, denoise=denoise)

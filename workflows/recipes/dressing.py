@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..graph import Graph
-from .common import HEIGHT, WIDTH, base, demo_method, prompts, sample
+from .common import CFG, HEIGHT, WIDTH, base, demo_method, prompts, sample, sample_note
 
 SLOTS = {"upper": "upper garment", "lower": "lower garment", "hat": "hat"}
+PAPER = "30 steps of DDIM with cfg 6"
 SIZE_NOTE = (
     "**Garments.** One node per garment; each is looked at once and cached, so a new prompt or seed costs nothing here. "
     "Order and size do not matter. The paper works at 576 x 768; the small demo model at 96 x 128."
@@ -39,7 +40,7 @@ def _whole(name: str, slots, prompt: str, description: str):
         g = Graph(name, info, description)
         stack, dressed, yes, no = _dress(g, slots, prompt)
         latent = g.node("latent", "EmptyLatentImage", group="Sample", width=WIDTH, height=HEIGHT, batch_size=1)
-        sample(g, dressed["MODEL"], yes[0], no[0], latent[0], stack["VAE"], steps=30, cfg=6.0, prefix=f"fitting_room/{name}")
+        sample(g, dressed["MODEL"], yes[0], no[0], latent[0], stack["VAE"], steps=30, cfg=CFG, paper=PAPER, prefix=f"fitting_room/{name}")
         return g
 
     return describe
@@ -56,7 +57,7 @@ def dress_with_controlnet(info: dict) -> Graph:
     applied = g.node("apply_controlnet", "ControlNetApplyAdvanced", group="Pose", positive=yes[0], negative=no[0], control_net=net[0], image=pose[0],
                      strength=0.8, start_percent=0.0, end_percent=1.0)
     latent = g.node("latent", "EmptyLatentImage", group="Sample", width=WIDTH, height=HEIGHT, batch_size=1)
-    sample(g, dressed["MODEL"], applied[0], applied[1], latent[0], stack["VAE"], steps=30, cfg=6.0, prefix="fitting_room/dress_with_controlnet")
+    sample(g, dressed["MODEL"], applied[0], applied[1], latent[0], stack["VAE"], steps=30, cfg=CFG, paper=PAPER, prefix="fitting_room/dress_with_controlnet")
     return g
 
 
@@ -72,7 +73,7 @@ def dress_with_style_lora(info: dict) -> Graph:
 
     stack, dressed, yes, no = _dress(g, ("upper", "lower"), "a person in a top and trousers in a studio", styled)
     latent = g.node("latent", "EmptyLatentImage", group="Sample", width=WIDTH, height=HEIGHT, batch_size=1)
-    sample(g, dressed["MODEL"], yes[0], no[0], latent[0], stack["VAE"], steps=30, cfg=6.0, prefix="fitting_room/dress_with_style_lora")
+    sample(g, dressed["MODEL"], yes[0], no[0], latent[0], stack["VAE"], steps=30, cfg=CFG, paper=PAPER, prefix="fitting_room/dress_with_style_lora")
     return g
 
 
@@ -85,7 +86,8 @@ def dress_given_person(info: dict) -> Graph:
                        meaning="The person, with the region to repaint as transparency.")
     latent = g.node("encode_person", "VAEEncode", group="Person", pixels=person[0], vae=stack["VAE"])
     masked = g.node("masked", "SetLatentNoiseMask", group="Person", samples=latent[0], mask=person[1])
-    run = g.node("sampler", "KSampler", group="Sample", model=dressed["MODEL"], positive=yes[0], negative=no[0], latent_image=masked[0], seed=1, steps=30, cfg=6.0,
+    g.note("Sample", sample_note(PAPER))
+    run = g.node("sampler", "KSampler", group="Sample", model=dressed["MODEL"], positive=yes[0], negative=no[0], latent_image=masked[0], seed=1, steps=30, cfg=CFG,
                  sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
     picture = g.node("decode", "VAEDecode", group="Sample", samples=run[0], vae=stack["VAE"])
     back = g.node("composite", "FittingRoomCompositeBack", group="Sample", source=person[0], result=picture[0], mask=person[1], feather=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ..graph import Graph, Node, Output
-from .common import HEIGHT, INPAINTING, WIDTH, base, demo_method
+from .common import CFG, HEIGHT, INPAINTING, WIDTH, base, demo_method, sample_note
 
 ENCODER = {"image_width": 64}  # of the demo image encoder
 METHOD_NOTE = (
@@ -62,9 +62,10 @@ def _fitted(g: Graph, stack: Node, method: Node, hint: Node, suffix: str = "", g
 
 
 def _decode(g: Graph, stack: Node, model: Output, condition: Node, suffix: str = "", group: str = "Insert") -> Node:
-    """The paper's sampling (section 4.1, 5.2): DDIM, 40 steps, guidance 5."""
+    """The paper's sampling (section 4.1, 5.2): DDIM, 40 steps; its guidance is 5, and less for the small demo weights."""
+    g.note(group, sample_note("40 steps of DDIM with cfg 5"))
     run = g.node(f"sampler{suffix}", "KSampler", group=group, model=model, positive=condition["positive"], negative=condition["negative"],
-                 latent_image=condition["LATENT"], seed=1, steps=40, cfg=5.0, sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
+                 latent_image=condition["LATENT"], seed=1, steps=40, cfg=CFG, sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
     for param, meaning in (("seed", "Another seed gives another picture."), ("steps", "Sampling steps; 40 in the paper."), ("cfg", "Guidance; 5 in the paper.")):
         g.param(f"{param}{suffix}", run, param, meaning)
     return g.node(f"decode{suffix}", "VAEDecode", group=group, samples=run["LATENT"], vae=stack["VAE"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node, Output
-from .common import HEIGHT, INPAINTING, WIDTH, base, demo_method, prompts
+from .common import CFG, HEIGHT, INPAINTING, WIDTH, base, demo_method, prompts
 
 PIECES = {
     "earrings": ("head for earrings", "earrings", "a person wearing gold hoop earrings"),
@@ -27,7 +27,7 @@ SHADOW_NOTE = (
     "**Shadow.** The Shadow Module predicts where the piece's shadow falls and adjusts the noise there below timestep 700. **Shadow Mask** looks at the "
     "finished picture once and shows where that is."
 )
-SAMPLE_NOTE = "**Sample.** PLMS with 50 steps as in the paper, which names no guidance. What lies outside the mask is put back, bit for bit."
+SAMPLE_NOTE = "**Sample.** PLMS with 50 steps as in the paper, which names no guidance; the small demo model wants a cfg of about 2. What lies outside the mask is put back, bit for bit."
 
 
 def _given(g: Graph, piece: str) -> tuple[Node, Node, Node, Node, Node]:
@@ -81,7 +81,7 @@ def _plms(g: Graph, model: Node) -> Node:
 
 def _sample(g: Graph, stack: Node, model: Node, plms: Node, given: Node, person: Node, name: str, suffix: str = "") -> Node:
     """Sample, decode, put back what lies outside the mask, save; returns the sampler."""
-    run = g.node(f"sampler{suffix}", "SamplerCustom", group="Sample", model=model[0], add_noise=True, noise_seed=1, cfg=3.0, positive=given[0],
+    run = g.node(f"sampler{suffix}", "SamplerCustom", group="Sample", model=model[0], add_noise=True, noise_seed=1, cfg=CFG, positive=given[0],
                  negative=given[1], sampler=plms[0], sigmas=plms[1], latent_image=given[2])
     picture = g.node(f"decode{suffix}", "VAEDecode", group="Sample", samples=run[0], vae=stack["VAE"])
     back = g.node(f"composite{suffix}", "FittingRoomCompositeBack", group="Sample", source=person[0], result=picture[0], mask=person[1], feather=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node
-from .common import base
+from .common import CFG, base
 
 WIDTH, HEIGHT = 384, 512
 NECK = "0.372,0.535; 0.625,0.535"   # both sides of the drawn head's neck, as shares of the picture
@@ -76,7 +76,7 @@ def _repaint(g: Graph, stack, head, mask, positive, negative, name: str, group: 
     """Sample inside a mask only, put the rest back bit for bit, save."""
     latent = g.node(f"latent_{name}", "VAEEncode", group=group, pixels=head, vae=stack["VAE"])
     masked = g.node(f"masked_{name}", "SetLatentNoiseMask", group=group, samples=latent[0], mask=mask)
-    run = g.node(f"sampler_{name}", "KSampler", group=group, model=stack["MODEL"], positive=positive, negative=negative, latent_image=masked[0], seed=seed, steps=20, cfg=6.0,
+    run = g.node(f"sampler_{name}", "KSampler", group=group, model=stack["MODEL"], positive=positive, negative=negative, latent_image=masked[0], seed=seed, steps=20, cfg=CFG,
                  sampler_name="ddim", scheduler="ddim_uniform", denoise=1.0)
     picture = g.node(f"decode_{name}", "VAEDecode", group=group, samples=run[0], vae=stack["VAE"])
     back = g.node(f"composite_{name}", "FittingRoomCompositeBack", group=group, source=head, result=picture[0], mask=mask, feather=4)
