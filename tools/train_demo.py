@@ -45,7 +45,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=50, help="time of the stack's trainings, drawing not counted")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--methods", nargs="+", default=[], help="names of demo recipes, such as igr (default: all)")
-    parser.add_argument("--method-steps", type=float, default=1.0, metavar="FACTOR", help="times the steps of the methods' recipes")
+    parser.add_argument("--method-steps", type=float, default=1.0, metavar="FACTOR", help="times the steps of the methods' recipes; 0 takes AnyDressing as it was trained with the stack")
     parser.add_argument("--from-bundled", action="store_true", help="where the work folder has no autoencoder and no denoiser yet, start from the bundled ones")
     parser.add_argument("--limit", type=int, default=0, help="samples per method, in place of the recipes' (encoding them takes a third of the time on a processor)")
     parser.add_argument("--work", default=str(ROOT / "output" / "demo_training"), help="where stages are kept")
@@ -385,6 +385,11 @@ class Run:
         torch.set_num_threads(1 if self.world > 1 else self.processes)
         recipe = read_recipe(ROOT / "training" / "recipes" / f"demo_{name}.toml")
         own = self.work / f"{name}_start.safetensors"
+        if self.options.method_steps == 0 and own.is_file():
+            header, tensors = weights.read(own, name)
+            header = replace(header, trained=f"{header.trained}, nothing after it; small demo weights", data="the drawn world of data/synthetic", source="tools/train_demo.py")
+            path = weights.write(host.DEMO_METHODS / f"demo_{name}.safetensors", weights.packed(tensors), header)
+            return self.say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, as it was trained with the stack")
         options = train.arguments([str(recipe.name), "--output", str(self.work / "runs"), *(["--limit", str(self.options.limit)] if self.options.limit else []), *(["--start", str(own)] if own.is_file() else [])])
         model, _, clip, vision = train.models(recipe, options)
         vae, begun = self.narrow_vae(), time.monotonic()

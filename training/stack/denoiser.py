@@ -5,7 +5,7 @@ hole have zeros in the last five channels, so the U-Net of four channels is the 
 
 Rows with a garment go through AnyDressing's second attention (Eq. 6 of the paper) on features of the U-Net itself, so that
 self-attention learns to say where a pattern is, and to be asked: what SD1.5 has learned from billions of pictures, and a net this small would
-not find while frozen. Loss: min-SNR weighted noise error (gamma 5); where there is a hole, places outside count a tenth.
+not find while frozen. Loss: min-SNR weighted noise error (gamma 5); where there is a hole, places outside count a tenth of those inside.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .text import TextEncoder
 BETAS = (0.9, 0.99)
 SNR_CAP = 5.0
 OUTSIDE = 0.1
-"""Weight of places outside the hole."""
+"""Weight of places outside the hole, to one of those inside; a sample's weights have a mean of one."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Draws:
         mask, masked = self.drawn.mask[rows, which].float(), self.drawn.masked[rows, which].float()
         hole = torch.cat((mask, masked), 1) * open_.view(-1, 1, 1, 1)
         weight = torch.where(open_.view(-1, 1, 1, 1) > 0, OUTSIDE + (1 - OUTSIDE) * mask, torch.ones_like(mask))
-        return hole, weight
+        return hole, weight / weight.mean((1, 2, 3), keepdim=True)  # a picture with a small hole counts as much as a whole one
 
     def plain(self, count: int) -> Rows:
         """A fifth things alone, 45 % whole pictures, the rest pictures with a hole; a tenth of the captions empty."""
