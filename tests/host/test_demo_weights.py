@@ -69,8 +69,13 @@ def drawn(work, items) -> torch.Tensor:
     return torch.stack(out)
 
 
-def region(kind: str, sample) -> torch.Tensor:
-    """(1,H,W): where the method draws."""
+def region(kind: str, sample, number: int) -> torch.Tensor:
+    """(1,H,W): where the thing is that the method draws. A piece of jewelry is a small part of what is repainted, and the rest is skin, which
+    the untrained start paints as well."""
+    from fitting_room.data.synthetic import jewelry_sample
+
+    if kind == "pm_jewelry":
+        return torch.from_numpy(jewelry_sample(HELD_OUT + number, *sample.person.shape[-2:]).jewelry_mask)[None]
     return torch.ones_like(sample.person[:1]) if kind in ("igr", "anydressing") else sample.mask
 
 
@@ -84,7 +89,7 @@ def test_trained_weights_draw_closer_to_the_truth_than_untrained_ones(task, kind
             work, samples, items = task(kind, trained)
             pictures = drawn(work, items)
         true = torch.stack([work.target(s) for s in samples])
-        inside = torch.stack([region(kind, s) for s in samples])
+        inside = torch.stack([region(kind, s, n) for n, s in enumerate(samples)])
         # mean colour of 8 x 8 cells: where a pattern sits to the pixel is not what a small net promises
         shrink = torch.nn.functional.avg_pool2d
         weight = shrink(inside, 8)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ..graph import Graph, Node, Output
-from .common import base, sample
+from .common import HEIGHT, WIDTH, base, demo_method, sample
 
-WIDTH, HEIGHT = 384, 512
 METRICS = "psnr, ssim, clip_vision_similarity"
 EXTRA_NOTE = (
     "**Measure.** Needs the extra `eval` (the message gives the command for your Python). LPIPS, DISTS, FID, KID and CLIP scores look through networks of "
@@ -17,7 +16,7 @@ FOLDER_NOTE = (
 )
 TRUTH_NOTE = "**Truth.** The garment's own flat picture, brought to the size of the results: what an ideal restoration would give."
 WEIGHTS_NOTE = (
-    "**Weights.** Two untrained methods that differ in their seed stand for two files: put **Load Fitting Method** in the place of each. "
+    "**Weights.** The small demo weights and the method as it starts, untrained, stand for two files: put **Load Fitting Method** in the place of each. "
     "Everything else, the noise included, is the same, so what differs comes from the weights."
 )
 SWEEP_NOTE = (
@@ -44,7 +43,7 @@ def evaluate_folder(info: dict) -> Graph:
     g.note("Folders", FOLDER_NOTE)
     scaled = []
     for number, kind in enumerate(("upper garment", "dress"), 1):
-        picture = g.picture(f"garment_{number}", kind, file=f"garment_{number}.png", title=f"Garment {number}", group="Folders", meaning="A true picture.", seed=number)
+        picture = g.picture(f"garment_{number}", kind, file=f"garment_{number}.png", title=f"Garment {number}", group="Folders", meaning="A true picture.", seed=number, width=WIDTH, height=HEIGHT)
         scaled.append(_scaled(g, f"scaled_{number}", picture[0], f"Garment {number} in the results' size", "Folders"))
     true = g.node("true", "ImageBatch", group="Folders", image1=scaled[0][0], image2=scaled[1][0])
     latent = g.node("encode", "VAEEncode", group="Folders", pixels=true[0], vae=stack["VAE"])
@@ -70,8 +69,9 @@ def _scene(g: Graph) -> tuple[Node, Node, Node, Node, Node, Node]:
     stack = base(g)
     vision = g.node("vision", "FittingRoomDemoVision", group="Models", title="Image encoder", kind="clip")
     person = g.picture("person_image", "person wearing upper garment", file="person.png", title="Person", group="Pictures",
-                       meaning="The person who wears the garment, with the garment as transparency.")
-    garment = g.picture("garment_image", "upper garment", file="garment.png", title="The garment itself", group="Pictures", meaning="The flat picture of the same garment: the truth.")
+                       meaning="The person who wears the garment, with the garment as transparency.", width=WIDTH, height=HEIGHT)
+    garment = g.picture("garment_image", "upper garment", file="garment.png", title="The garment itself", group="Pictures", meaning="The flat picture of the same garment: the truth.",
+                        width=WIDTH, height=HEIGHT)
     g.note("Pictures", TRUTH_NOTE)
     true = _scaled(g, "true", garment[0], "Truth in the results' size", "Pictures")
     no = g.node("negative", "CLIPTextEncode", group="Pictures", title="Negative prompt (empty)", clip=stack["CLIP"], text="")
@@ -80,8 +80,8 @@ def _scene(g: Graph) -> tuple[Node, Node, Node, Node, Node, Node]:
     return stack, vision, person, true, no, latent
 
 
-def _method(g: Graph, id: str, title: str, stack: Node, seed: int, group: str) -> Node:
-    return g.node(id, "FittingRoomNewMethod", group=group, title=title, model=stack["MODEL"], method="igr", seed=seed, options='{"clip_width": 64}')
+def _untrained(g: Graph, id: str, title: str, stack: Node, group: str) -> Node:
+    return g.node(id, "FittingRoomNewMethod", group=group, title=title, model=stack["MODEL"], method="igr", seed=0, options='{"clip_width": 64}')
 
 
 def _read(g: Graph, method: Node, stack: Node, vision: Node, person: Node, group: str, suffix: str = "") -> tuple[Node, Node, Node]:
@@ -113,9 +113,12 @@ def compare_weights(info: dict) -> Graph:
     stack, vision, person, true, no, latent = _scene(g)
     g.note("Weights", WEIGHTS_NOTE)
     results = []
-    for seed, label in enumerate("AB"):
+    for label in "AB":
         low, group = label.lower(), f"With {label}"
-        method = _method(g, f"method_{low}", f"Weights {label} (untrained start)", stack, seed, "Weights")
+        if label == "A":
+            method = demo_method(g, "igr", "Weights A", stack["MODEL"], f"method_{low}", "Weights")
+        else:
+            method = _untrained(g, f"method_{low}", "Weights B (untrained start)", stack, "Weights")
         model = g.node(f"denoiser_{low}", "FittingRoomMethodModel", group="Weights", method=method[0], model=stack["MODEL"])
         seen, tokens, prompt = _read(g, method, stack, vision, person, group, f"_{low}")
         fitted = g.node(f"restore_{low}", "FittingRoomApplyIGR", group=group, model=model[0], method=method[0], reference=seen[0], tokens=tokens[0], strength=1.0, token_strength=1.0)
@@ -135,7 +138,7 @@ def ablation_sweep(info: dict) -> Graph:
     g = Graph("ablation_sweep", info, "A method with each of its parts switched off in turn, from the same noise, side by side and measured against the truth.")
     stack, vision, person, true, no, latent = _scene(g)
     g.note("Method", SWEEP_NOTE)
-    method = _method(g, "method", "IGR (untrained start)", stack, 0, "Method")
+    method = demo_method(g, "igr", "IGR", stack["MODEL"])
     model = g.node("denoiser", "FittingRoomMethodModel", group="Method", method=method[0], model=stack["MODEL"])
     seen, tokens, prompt = _read(g, method, stack, vision, person, "Method")
     results = []
