@@ -29,9 +29,10 @@ SPREAD = 3.0
 NOISE = 0.3
 """Standard deviation of the noise on latents in training, as a share of theirs: about what a small denoiser gets wrong.
 
-With 0.05, decoded pictures fell from 23.7 dB to 21.5 and 18.7 when the latents were off by 0.3 and 0.5, and other colours came out (the cells' mean colour was
-off by 5.4, 8.4 and 13.1 of 255). 23 more minutes with 0.3, eight of them with the cells' absolute error in the loss, made that 23.8, 23.4 and 22.5 dB
-(4.9, 5.5 and 7.0).
+With 0.05 the judge named pattern and colour of worn garments right in 92.6 % and 75 % of true pictures after a round trip; after 22 more minutes of one
+core's work with 0.3 and the cells' absolute error in the loss, in 98 % and 95 % (64 held-out persons), and restored garments in 100 %. Persons 23.8 dB, and
+21.6 dB with latents off by half their deviation (18.7 before). The price: latents that hold this much are harder to learn, and a denoiser that has seen few
+samples paints patches of the right colours where a pattern should be.
 """
 SCALE = 0.18215 / SPREAD
 """What the host's VAE class multiplies latents by before its decoder."""
