@@ -387,9 +387,7 @@ class Run:
         own = self.work / f"{name}_start.safetensors"
         if self.options.method_steps == 0 and own.is_file():
             header, tensors = weights.read(own, name)
-            header = replace(header, trained=f"{header.trained}, nothing after it; small demo weights", data="the drawn world of data/synthetic", source="tools/train_demo.py")
-            path = weights.write(host.DEMO_METHODS / f"demo_{name}.safetensors", weights.packed(tensors), header)
-            return self.say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, as it was trained with the stack")
+            return self.bundle(name, header, tensors, "nothing after it; small demo weights")
         options = train.arguments([str(recipe.name), "--output", str(self.work / "runs"), *(["--limit", str(self.options.limit)] if self.options.limit else []), *(["--start", str(own)] if own.is_file() else [])])
         model, _, clip, vision = train.models(recipe, options)
         vae, begun = self.narrow_vae(), time.monotonic()
@@ -408,12 +406,16 @@ class Run:
                     preview.write(done.result.sheet, self.work / f"{name}-{number}.jpg")
         if self.rank == 0:
             minutes = (time.monotonic() - begun) / 60
-            header = replace(
-                done.header, trained=f"{done.header.trained}; small demo weights, {minutes:.0f} minutes on {self.machine()}", data="the drawn world of data/synthetic",
-                source="tools/train_demo.py",
-            )
-            path = weights.write(host.DEMO_METHODS / f"demo_{name}.safetensors", weights.packed(done.tensors), header)
-            self.say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {minutes:.1f} minutes")
+            self.bundle(name, done.header, done.tensors, f"small demo weights, {minutes:.0f} minutes on {self.machine()}")
+
+    def bundle(self, name: str, header, tensors, said: str) -> None:
+        """Write a method's demo weights into models/demo/methods; `said` follows what its header says of the training."""
+        from fitting_room import host
+        from fitting_room.models import weights
+
+        header = replace(header, trained=f"{header.trained}; {said}", data="the drawn world of data/synthetic", source="tools/train_demo.py")
+        path = weights.write(host.DEMO_METHODS / f"demo_{name}.safetensors", weights.packed(tensors), header)
+        self.say(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {said}")
 
     def _report(self, name: str):
         def progress(done: int, total: int, loss: float | None, _picture) -> None:

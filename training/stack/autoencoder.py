@@ -137,13 +137,12 @@ class Autoencoder(nn.Module):
                     state |= _padded(f"{name}.{index}", weight, bias, ends[1] if last else FULL, ends[0] if first else FULL, module.bias is not None)
         return state
 
-
     @torch.no_grad()
     def take(self, state: dict[str, Tensor]) -> Autoencoder:
         """Weights from what `export` gave; the batch norm, folded there, starts as the identity."""
-        for name, net, blocks in (("taesd_encoder", self.encoder, ENCODER_BLOCKS), ("taesd_decoder", self.decoder, DECODER_BLOCKS)):
+        for name, net in (("taesd_encoder", self.encoder), ("taesd_decoder", self.decoder)):
             for index, module in enumerate(net):
-                parts = {f".conv.{p}": module.conv[p] for p in (0, 2, 4)} if isinstance(module, Residual) and index in blocks else {"": module}
+                parts = {f".conv.{p}": module.conv[p] for p in (0, 2, 4)} if isinstance(module, Residual) else {"": module}
                 for suffix, conv in parts.items():
                     if isinstance(conv, nn.Conv2d):
                         conv.weight.copy_(state[f"{name}.{index}{suffix}.weight"][: conv.out_channels, : conv.in_channels])
