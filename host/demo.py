@@ -110,6 +110,17 @@ def demo_vae(seed: int = 2, state: dict[str, Tensor] | None = None):
     return comfy.sd.VAE(sd=state, config=config)
 
 
+def bundled_stack() -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
+    """({"unet", "clip", "vae"}: tensors by name, what the header says) of the bundled stack's file, which must be there."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(DEMO_WEIGHTS, "pt") as file:
+        said = file.metadata()
+    state = unpacked(load_file(str(DEMO_WEIGHTS)))
+    return {p: {k.removeprefix(f"{p}."): v for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}, said
+
+
 def demo_stack(in_channels: int = 4):
     """(MODEL, CLIP, VAE, trained): the bundled small stack; `trained` says whether its weights are more than a seed.
 
@@ -120,10 +131,7 @@ def demo_stack(in_channels: int = 4):
     shape = replace(DEMO_SHAPE, in_channels=in_channels)
     if not DEMO_WEIGHTS.is_file():
         return demo_unet(shape), demo_clip(), demo_vae(), False
-    from safetensors.torch import load_file
-
-    state = unpacked(load_file(str(DEMO_WEIGHTS)))
-    parts = {p: {k.removeprefix(f"{p}."): v for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}
+    parts, _ = bundled_stack()
     unet = parts["unet"]
     unet[_FIRST] = unet[_FIRST][:, :in_channels].contiguous()
     return build_unet(shape, unet, DEMO_WEIGHTS.name), demo_clip(state=_whole_table(parts["clip"])), demo_vae(state=parts["vae"]), True

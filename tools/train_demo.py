@@ -157,24 +157,13 @@ class Run:
 
     def from_bundled(self) -> None:
         """The bundled autoencoder as the one to go on with, where that is asked for; its minutes count anew."""
+        from fitting_room import host
         from fitting_room.training.stack.autoencoder import Autoencoder
 
         if self.options.from_bundled and not (self.work / "vae.pt").is_file():
-            state, said = self.bundled()
+            state, said = host.bundled_stack()
             seen = int(said["fitting_room.trained"].rsplit("autoencoder ", 1)[1].split()[0])
             self.put("vae.pt", {"net": Autoencoder().take(state["vae"]).state_dict(), "seen": seen, "psnr": {}, "minutes": 0.0, "earlier": float(said["fitting_room.minutes"])})
-
-    def bundled(self) -> tuple[dict[str, dict], dict[str, str]]:
-        """({"unet", "clip", "vae"}: tensors, what the header says) of the bundled stack."""
-        from fitting_room import host
-        from fitting_room.models import weights
-        from safetensors import safe_open
-        from safetensors.torch import load_file
-
-        with safe_open(host.DEMO_WEIGHTS, "pt") as file:
-            said = file.metadata()
-        state = weights.unpacked(load_file(host.DEMO_WEIGHTS))
-        return {p: {k.removeprefix(f"{p}."): v.float() for k, v in state.items() if k.startswith(f"{p}.")} for p in ("unet", "clip", "vae")}, said
 
     def autoencoder(self):
         """The trained autoencoder."""
@@ -315,7 +304,7 @@ class Run:
         before = {"samples": 0, "seconds": 0.0, "steps": 0}
         if not self.options.from_bundled:
             return before
-        state, said = self.bundled()
+        state, said = host.bundled_stack()
         model.unet.load_state_dict(state["unet"])
         start_from(model.text, state["clip"])
         attention = host.DEMO_METHODS / "demo_anydressing.safetensors"
