@@ -110,7 +110,7 @@ def weights_sentence(trained: bool) -> str:
     if trained and without:
         return f"The small demo model was trained on drawn pictures, briefly; these methods have no demo weights yet and start UNTRAINED, so that their pictures show the wiring alone: {', '.join(without)}."
     if trained:
-        return "The pictures come from small demo weights, trained briefly on drawn pictures: plain garments keep their colour, patterns come out as patches. They show that everything works together, and nothing about quality at full size."
+        return "The pictures come from small demo weights, trained briefly on drawn pictures: a garment's colour comes through in fewer than half of them, patterns come out as patches. They show that everything works together, and nothing about quality at full size."
     return "The demo weights are UNTRAINED (random, from a seed): the results are patterns of noise. They show that every step runs, and nothing about quality."
 
 
